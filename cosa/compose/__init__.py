@@ -1,0 +1,1 @@
+"""From a treefile and RPMs to an OSTree commit."""

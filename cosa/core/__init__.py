@@ -1,0 +1,1 @@
+"""What every other folder stands on: processes, errors, progress, files, cache, clock."""

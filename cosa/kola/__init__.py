@@ -1,0 +1,1 @@
+"""The test harness: machines in QEMU, on pytest."""

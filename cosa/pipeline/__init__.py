@@ -1,0 +1,1 @@
+"""What a build is made of, what may be reused, what runs beside what."""

@@ -1,0 +1,1 @@
+"""The embedded default: a signed RPM repository made from Debian packages."""
