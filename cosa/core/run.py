@@ -8,7 +8,6 @@ group, and the kernel ends it should cosa itself be killed.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shlex
 import shutil
@@ -35,8 +34,9 @@ _PASSED = (
     "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR",
 )  # fmt: skip
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
+# The kernel ends the program when the thread that started it is gone. A preexec_fn
+# would do it without a helper, but is not safe beside threads.
+_TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def which(program: str) -> str:
         raise CosaError(
             "env/missing-tool",
             f"the program '{program}' is not installed",
-            fix="run through bin/cosa, which brings every tool, or install it; `cosa doctor` lists all",
+            fix="run through bin/cosa, which brings every tool, or install it: see `cosa doctor`",
             exit_class=ExitClass.ENVIRONMENT,
         )
     return found
@@ -141,18 +141,19 @@ def start(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program that runs beside us (QEMU, a server); stop it with `end()`."""
+    """Start a program that runs beside us (QEMU, a server); stop it with `end()`.
+
+    It also ends when the calling *thread* does, so long-lived programs belong
+    to the main thread. Raises `env/missing-tool`.
+    """
     args = [os.fspath(arg) for arg in argv]
-    args[0] = args[0] if "/" in args[0] else which(args[0])
-    try:
-        return subprocess.Popen(
-            args, cwd=cwd, env=dict(env or {}) if clean_env else base_env(env),
-            stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
-            start_new_session=True, preexec_fn=_die_with_parent,
-        )  # fmt: skip
-    except FileNotFoundError:
-        which(args[0])
-        raise
+    args[0] = which(args[0])
+    return subprocess.Popen(
+        [which(_TIED[0]), *_TIED[1:], *args], cwd=cwd,
+        env=dict(env or {}) if clean_env else base_env(env),
+        stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 2.0) -> None:
@@ -194,10 +195,6 @@ def interactive(argv: Sequence[str | os.PathLike[str]], cwd: Path | None = None)
     args = [os.fspath(arg) for arg in argv]
     which(args[0])
     return subprocess.run(args, cwd=cwd, check=False).returncode
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _communicate(

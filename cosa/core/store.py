@@ -18,7 +18,7 @@ from pathlib import Path
 from cosa.core import fs
 from cosa.core.errors import CosaError, ExitClass
 
-type Json = None | bool | int | float | str | list[Json] | tuple[Json, ...] | Mapping[str, Json]
+type Json = bool | int | float | str | list[Json] | tuple[Json, ...] | Mapping[str, Json] | None
 
 
 def step_id(name: str, inputs: Mapping[str, Json]) -> str:
