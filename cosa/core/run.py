@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cosa.core import clock
 from cosa.core.errors import CosaError, ExitClass
 
 TAIL_LINES = 40
@@ -81,13 +82,15 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
+    poll: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Result:
     """Run a program to its end.
 
     `env` is added to the scrubbed environment, or is all of it with
     `clean_env`. `stdout` sends output to an open file instead of memory.
-    `on_line` sees each line of stderr as it comes. Raises `run/failed`
+    `on_line` sees each line of stderr as it comes; `poll` is called several
+    times a second while we wait, and ends the program by raising. Raises `run/failed`
     (class STEP) for a non-zero status unless `check` is false, `run/timeout`
     after `timeout` seconds, `env/missing-tool` if there is no such program.
     """
@@ -98,7 +101,7 @@ def run(
         stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds,
     )  # fmt: skip
     try:
-        out, err = _communicate(process, input, timeout, on_line)
+        out, err = _communicate(process, input, timeout, on_line, poll)
     except subprocess.TimeoutExpired as expired:
         end(process)
         raise CosaError(
@@ -202,6 +205,7 @@ def _communicate(
     data: bytes | None,
     timeout: float | None,
     on_line: Callable[[str], None] | None,
+    poll: Callable[[], None] | None,
 ) -> tuple[bytes, str]:
     """Feed and drain a process; stderr keeps only its tail, so noise cannot fill memory."""
     lines: deque[str] = deque(maxlen=2000)
@@ -234,7 +238,26 @@ def _communicate(
             process.stdin.close()
         except BrokenPipeError:
             pass
-    process.wait(timeout)
+    _wait(process, timeout, poll)
     for reader in readers:
         reader.join()
     return b"".join(chunks), "\n".join(lines)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], timeout: float | None, poll: Callable[[], None] | None
+) -> None:
+    """`Popen.wait` that looks round while it waits."""
+    if poll is None:
+        process.wait(timeout)
+        return
+    until = clock.monotonic() + timeout if timeout is not None else float("inf")
+    while True:
+        left = until - clock.monotonic()
+        try:
+            process.wait(max(0.0, min(0.25, left)))
+            return
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                raise
+            poll()
