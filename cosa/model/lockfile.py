@@ -7,7 +7,8 @@ The format is rpm-ostree's (`rust/src/lockfile.rs` there), JSON or YAML:
 
 A package is locked by `evra`, or by `evr` for every architecture. Unknown fields
 are errors there and here, but a package's `metadata` is a free map. What cosa adds for a
-reproducible download (`size`, `location`, `repo`, beside upstream's `sourcerpm`) lives in
+reproducible download (`size`, `location`, `repo`, beside upstream's `sourcerpm`, the name of
+the source package) lives in
 that map, so a generated lockfile is one file that upstream's tools read as well.
 
 Overrides use the same map to say why they exist: `type` is `pin` or `fast-track`, with
@@ -38,6 +39,8 @@ from cosa.core.errors import CosaError
 from cosa.model import document
 from cosa.model.package import Package, join_evr, split_evr, split_evra
 
+# Documents are validated strictly; a time is text there.
+type Stamp = Annotated[AwareDatetime, Field(strict=False)]
 type Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -98,13 +101,13 @@ class LockedPackage(_Strict):
 class RepoStamp(_Strict):
     """When a repository's metadata was made."""
 
-    generated: AwareDatetime
+    generated: Stamp
 
 
 class LockfileMetadata(_Strict):
     """When a lockfile was written and from which repositories."""
 
-    generated: AwareDatetime | None = None
+    generated: Stamp | None = None
     rpmmd_repos: dict[str, RepoStamp] = Field(default_factory=dict)
 
     @field_validator("rpmmd_repos", mode="before")
@@ -155,7 +158,7 @@ def load_lockfile(path: Path) -> Lockfile:
 
     Raises `lockfile/...` with file, line and column of everything that is wrong.
     """
-    return document.validate(Lockfile, document.load(path), "lockfile/invalid")
+    return document.validate(Lockfile, document.load(path), "lockfile")
 
 
 def merge(lockfiles: Iterable[Lockfile]) -> Lockfile:
@@ -212,7 +215,7 @@ def _entry(name: str, group: Sequence[Package]) -> LockedPackage:
 
 def _extra(package: Package) -> dict[str, JsonValue]:
     values: dict[str, JsonValue] = {
-        "sourcerpm": package.sourcerpm,
+        "sourcerpm": package.source_name,
         "size": package.size,
         "location": package.location,
         "repo": package.repo,

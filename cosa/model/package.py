@@ -41,6 +41,11 @@ class Package:
         return f"{self.name}-{self.evra}"
 
     @property
+    def source_name(self) -> str:
+        """`coreutils` of the source RPM `coreutils-9.1-1.src.rpm`; the package's own if unknown."""
+        return self.sourcerpm.rsplit("-", 2)[0] if self.sourcerpm else self.name
+
+    @property
     def sha256(self) -> str:
         """The hex part of `digest`."""
         return self.digest.removeprefix("sha256:")
