@@ -17,6 +17,11 @@ def now() -> int:
     return int(fake) if fake else int(time.time())
 
 
+def now_ns() -> int:
+    """Nanoseconds since 1970, as builds see them."""
+    return now() * 10**9 if os.environ.get("COSA_FAKE_TIME") else time.time_ns()
+
+
 def source_date_epoch() -> int | None:
     """`SOURCE_DATE_EPOCH` if the caller set it (reproducible-builds.org), else None."""
     value = os.environ.get("SOURCE_DATE_EPOCH")
@@ -36,3 +41,8 @@ def iso(seconds: int) -> str:
 def day(seconds: int) -> str:
     """`20261122` in UTC, the Y part of a version."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d")
+
+
+def sleep(seconds: float) -> None:
+    """Wait, in a loop that looks for something now and then."""
+    time.sleep(seconds)

@@ -1,0 +1,329 @@
+"""QEMU: the command line of a guest, and a guest that is running.
+
+`command()` is pure: a `Guest` in, an argv out. `Qemu` runs it: the monitor is
+a socket pair handed over as a descriptor (no path, no race), the SSH port is
+chosen by QEMU itself and asked for afterwards, the console and the journal go
+straight to files that others may follow. A guest that dies says so at once,
+with QEMU's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from cosa.core import clock, run
+from cosa.core.errors import CosaError, ExitClass
+from cosa.core.store import Json
+
+PROGRAM = "qemu-system-x86_64"
+JOURNAL_PORT = "mantlejournal"
+IGNITION_PORT = "com.coreos.ignition.journal"
+_ACCELERATION = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    # MTTCG: one host thread per virtual processor. `max` has what x86-64-v3 programs need.
+    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
+}
+_QCOW2_MAGIC = b"QFI\xfb"
+
+
+class Firmware(StrEnum):
+    """What the guest starts with; the names are those of `--firmware`."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    UEFI_SECURE = "uefi-secure"
+
+
+# Code and variables, as Debian's ovmf and Fedora's edk2-ovmf lay them out.
+_OVMF = {
+    Firmware.UEFI: (
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ),
+    Firmware.UEFI_SECURE: (
+        ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk of the guest: a file, how it is attached, its sector size as seen by the guest."""
+
+    file: Path
+    serial: str
+    channel: str = "virtio"  # or nvme, scsi
+    logical: int = 512
+    physical: int = 512
+    wwn: int = 0
+    boot: bool = False
+
+
+@dataclass(frozen=True)
+class Guest:
+    """All that decides a guest's command line; paths must exist when it starts."""
+
+    uuid: str
+    disks: tuple[Disk, ...]
+    console: Path
+    accelerator: str = "tcg"
+    firmware: Firmware = Firmware.BIOS
+    pflash: tuple[Path, Path] | None = None  # code, a private copy of the variables
+    memory: int = 1024  # MiB
+    cpus: int = 1
+    ignition: Path | None = None
+    ports: Mapping[str, Path] = field(default_factory=dict)  # virtio port -> file it fills
+    network: bool = False  # may the guest reach beyond itself
+    interactive: bool = False  # console on our terminal too
+
+
+def command(guest: Guest, monitor: int) -> list[str]:
+    """The argv of a guest whose monitor is the open descriptor `monitor`."""
+    argv = [PROGRAM, *_machine(guest), *_ACCELERATION[guest.accelerator]]
+    argv += ["-smp", str(guest.cpus), "-m", str(guest.memory), "-uuid", guest.uuid]
+    argv += ["-nodefaults", "-display", "none", "-boot", "order=c,strict=on"]
+    argv += ["-object", "rng-random,filename=/dev/urandom,id=rng0"]
+    argv += ["-device", "virtio-rng-pci,rng=rng0"]
+    argv += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
+    argv += _console(guest)
+    restrict = "off" if guest.network else "on"
+    forward = "hostfwd=tcp:127.0.0.1:0-:22"  # port 0: the kernel chooses a free one
+    argv += ["-netdev", f"user,id=net0,restrict={restrict},hostname=qemu0,{forward}"]
+    argv += ["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56"]
+    for number, disk in enumerate(guest.disks):
+        argv += _disk(disk, number)
+    if guest.ports:
+        argv += ["-device", "virtio-serial-pci"]
+    for number, (name, file) in enumerate(sorted(guest.ports.items())):
+        argv += ["-chardev", f"file,id=port{number},path={_escape(file)},append=on"]
+        argv += ["-device", f"virtserialport,chardev=port{number},name={name}"]
+    if guest.ignition:
+        argv += ["-fw_cfg", f"name=opt/com.coreos/config,file={_escape(guest.ignition)}"]
+    return argv
+
+
+def _machine(guest: Guest) -> list[str]:
+    if guest.firmware is Firmware.BIOS:
+        return ["-machine", "pc"]
+    assert guest.pflash, "firmware_files() gives them"
+    code, variables = guest.pflash
+    secure = guest.firmware is Firmware.UEFI_SECURE
+    argv = ["-machine", "q35,smm=on" if secure else "q35"]
+    if secure:  # only code in system management mode may write the variables
+        argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+    argv += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape(code)}"]
+    return [*argv, "-drive", f"if=pflash,unit=1,format=raw,file={_escape(variables)}"]
+
+
+def _console(guest: Guest) -> list[str]:
+    log = _escape(guest.console)
+    kind = f"stdio,mux=on,signal=off,logfile={log}" if guest.interactive else f"file,path={log}"
+    return ["-chardev", f"{kind},id=console", "-serial", "chardev:console"]
+
+
+def _disk(disk: Disk, number: int) -> list[str]:
+    with disk.file.open("rb") as file:
+        fmt = "qcow2" if file.read(4) == _QCOW2_MAGIC else "raw"
+    argv = [
+        "-drive",
+        f"if=none,id=disk{number},format={fmt},cache=unsafe,file={_escape(disk.file)}",
+    ]
+    options = f"drive=disk{number},serial={disk.serial}"
+    if (disk.logical, disk.physical) != (512, 512):
+        options += f",logical_block_size={disk.logical},physical_block_size={disk.physical}"
+    if disk.boot:
+        options += ",bootindex=1"
+    if disk.channel == "scsi":
+        argv += ["-device", f"virtio-scsi-pci,id=scsi{number}"]
+        wwn = f",wwn={disk.wwn}" if disk.wwn else ""
+        return [*argv, "-device", f"scsi-hd,bus=scsi{number}.0,{options}{wwn}"]
+    device = {"virtio": "virtio-blk-pci", "nvme": "nvme"}[disk.channel]
+    return [*argv, "-device", f"{device},{options}"]
+
+
+def _escape(path: Path) -> str:
+    """A comma in an option's value is written twice."""
+    return str(path).replace(",", ",,")
+
+
+def firmware_files(firmware: Firmware, scratch: Path) -> tuple[Path, Path] | None:
+    """OVMF's code and a copy of its variables in `scratch`; None for BIOS.
+
+    Raises `env/missing-firmware` when the machine has no such OVMF.
+    """
+    if firmware is Firmware.BIOS:
+        return None
+    for code, variables in _OVMF[firmware]:
+        if os.path.exists(code) and os.path.exists(variables):
+            copy = scratch / "firmware-variables.fd"
+            shutil.copyfile(variables, copy)
+            return Path(code), copy
+    raise CosaError(
+        "env/missing-firmware",
+        f"there is no OVMF for firmware '{firmware}' here",
+        why="looked for " + ", ".join(code for code, _ in _OVMF[firmware]),
+        fix="install ovmf (Debian) or edk2-ovmf (Fedora)",
+        exit_class=ExitClass.ENVIRONMENT,
+    )
+
+
+def overlay(image: Path, path: Path, size: int = 0) -> None:
+    """A fresh qcow2 file `path` whose unwritten blocks are those of `image`.
+
+    `size` (bytes) makes the disk larger than the image; never smaller. Raises
+    `qemu/no-image` when there is no such image, `run/failed` when it is damaged.
+    """
+    if not image.is_file():
+        raise CosaError("qemu/no-image", f"there is no disk image {image}", fix="run `cosa build`")
+    with image.open("rb") as file:
+        fmt = "qcow2" if file.read(4) == _QCOW2_MAGIC else "raw"
+    run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", image.resolve(), "-F", fmt, path])
+    if size > virtual_size(path):
+        run.run(["qemu-img", "resize", "-q", path, str(size)])
+
+
+def virtual_size(path: Path) -> int:
+    """Bytes a guest sees of a disk image."""
+    info = json.loads(run.run(["qemu-img", "info", "-U", "--output=json", path]).out)
+    return int(info["virtual-size"])
+
+
+def blank(path: Path, size: int) -> None:
+    """An empty disk of `size` bytes."""
+    run.run(["qemu-img", "create", "-q", "-f", "qcow2", path, str(size)])
+
+
+class Qemu:
+    """A running guest. Start it in the main thread: it ends with the thread that started it."""
+
+    def __init__(self, guest: Guest, log: Path) -> None:
+        self.guest = guest
+        self._log = log
+        ours, theirs = socket.socketpair()
+        try:
+            with log.open("wb") as errors:
+                self.process = run.start(
+                    command(guest, theirs.fileno()), pass_fds=[theirs.fileno()], stderr=errors,
+                    stdin=0 if guest.interactive else subprocess.DEVNULL,
+                    stdout=1 if guest.interactive else subprocess.DEVNULL,
+                )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket = ours
+        self._buffer = b""
+        self.events: list[str] = []
+        try:
+            self._receive(60)  # the greeting
+            self.ask("qmp_capabilities")
+            self.ssh_port = self._find_port()
+        except BaseException:
+            self.quit()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Is the guest still there."""
+        return self.process.poll() is None
+
+    def check(self) -> None:
+        """Raise `qemu/ended` with QEMU's last words if the guest is gone."""
+        if not self.alive:
+            raise self._ended()
+
+    def ask(self, name: str, **arguments: Json) -> object:
+        """Send a QMP command and give its answer. Raises `qemu/refused`, `qemu/ended`."""
+        message = json.dumps({"execute": name, "arguments": arguments})
+        try:
+            self._socket.sendall(message.encode() + b"\n")
+        except OSError as err:
+            raise self._ended() from err
+        answer = self._receive(60)
+        if "error" in answer:
+            raise CosaError(
+                "qemu/refused", f"QEMU refused '{name}'", why=str(answer["error"]),
+                exit_class=ExitClass.STEP,
+            )  # fmt: skip
+        return answer.get("return")
+
+    def quit(self) -> None:
+        """End the guest at once; its disks are thrown away, so nothing is asked of it."""
+        if self.alive:
+            try:
+                self._socket.sendall(b'{"execute": "quit"}\n')
+                self.process.wait(5)
+            except (OSError, subprocess.TimeoutExpired):
+                pass
+        run.end(self.process)
+        self._socket.close()
+
+    def wait_end(self, seconds: float) -> bool:
+        """Wait for the guest to switch itself off; False if it has not after `seconds`."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _find_port(self) -> int:
+        text = str(self.ask("human-monitor-command", **{"command-line": "info usernet"}))
+        found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", text)
+        if not found:
+            raise CosaError(
+                "qemu/no-port", "QEMU does not say which port leads to the guest's SSH",
+                why=text, exit_class=ExitClass.STEP,
+            )  # fmt: skip
+        return int(found.group(1))
+
+    def _receive(self, seconds: float) -> dict[str, object]:
+        """The next answer; events met on the way are noted by name."""
+        until = clock.monotonic() + seconds
+        while True:
+            while b"\n" in self._buffer:
+                line, _, self._buffer = self._buffer.partition(b"\n")
+                message: dict[str, object] = json.loads(line)
+                if "event" not in message:
+                    return message
+                self.events.append(str(message["event"]))
+            self._socket.settimeout(max(0.1, until - clock.monotonic()))
+            try:
+                data = self._socket.recv(1 << 16)
+            except TimeoutError as err:
+                raise CosaError(
+                    "qemu/silent", f"QEMU's monitor says nothing for {seconds:g} s",
+                    exit_class=ExitClass.STEP,
+                ) from err  # fmt: skip
+            except OSError as err:
+                raise self._ended() from err
+            if not data:
+                raise self._ended()
+            self._buffer += data
+
+    def _ended(self) -> CosaError:
+        try:
+            status: int | None = self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = None
+        words = self._log.read_text("utf-8", "replace").strip()
+        how = f"killed by signal {-status}" if status is not None and status < 0 else "ended"
+        if status and status > 0:
+            how = f"ended with status {status}"
+        if status == 0:
+            how = "ended: the guest switched itself off"
+        return CosaError(
+            "qemu/ended", f"QEMU {how}", why=words[-2000:],
+            fix="" if words else "the console's last lines may say more",
+            exit_class=ExitClass.STEP,
+        )  # fmt: skip
