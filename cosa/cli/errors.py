@@ -1,0 +1,149 @@
+"""Errors as people read them: what, where, why, what to do next. The one place they are shown."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+from cosa.cli.progress import clean
+from cosa.core import fs
+from cosa.core.errors import CosaError, ExitClass, Problem, Where
+
+_RED, _BOLD, _DIM, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+def report(err: CosaError, *, debug: bool = False, out: TextIO | None = None) -> int:
+    """Print an error to stderr; the exit status of its class."""
+    out = out or sys.stderr
+    print(render(err, colour=_colourful(out)), file=out)
+    if debug:
+        traceback.print_exception(err, file=out)
+    return int(err.exit_class)
+
+
+def report_bug(err: Exception, *, debug: bool = False, out: TextIO | None = None) -> int:
+    """Say that something happened that cosa does not understand; status 1."""
+    out = out or sys.stderr
+    place = traceback.extract_tb(err.__traceback__)
+    last = f"{Path(place[-1].filename).name}:{place[-1].lineno}" if place else "unknown place"
+    words = f"{type(err).__name__}: {err}".splitlines()[0]
+    paint = Painter(colour=_colourful(out))
+    print(
+        f"{paint(_RED + _BOLD, 'error')}: this is a bug in cosa, not in what you gave it", file=out
+    )
+    print(f"  what   {words} (at {last})", file=out)
+    if debug:
+        traceback.print_exception(err, file=out)
+    else:
+        print("  next   run it again with `cosa --debug ...` and report what that prints", file=out)
+    print(f"  code   bug/{type(err).__name__}", file=out)
+    return int(ExitClass.BUG)
+
+
+def from_os_error(err: OSError) -> CosaError | None:
+    """The error behind an operating system's refusal, when the user can mend it."""
+    path = _path_of(err)
+    where = f" below {path}" if path else ""
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CosaError(
+            "env/disk-full",
+            f"the disk is full{where}",
+            why=f"{os.strerror(err.errno)}; {_free(path)}",
+            fix="free some space, or choose another place with --workdir; "
+            "earlier builds are intact and the next run goes on from the cache",
+            exit_class=ExitClass.ENVIRONMENT,
+        )
+    if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CosaError(
+            "env/not-writable",
+            f"no permission for {path or 'a file'}",
+            why=os.strerror(err.errno),
+            fix="make it accessible to this user, or choose another place with --workdir",
+            exit_class=ExitClass.ENVIRONMENT,
+        )
+    return None
+
+
+def render(err: CosaError, *, colour: bool = False) -> str:
+    """The text of an error: every problem with its place, the line underlined, then the way out."""
+    paint = Painter(colour=colour)
+    head = paint(_RED + _BOLD, "error")
+    if len(err.problems) > 1:
+        lines = [f"{head}: {paint(_BOLD, clean(err.what))} ({len(err.problems)} problems)"]
+        for problem in err.problems:
+            lines += ["", *_problem(problem, paint)]
+        return "\n".join(lines)
+    one = Problem(err.code, err.what, err.where, err.why, err.fix)
+    first, *others = _problem(one, paint)
+    return "\n".join([f"{head}: {first}", *others])
+
+
+def _problem(problem: Problem, paint: Painter) -> list[str]:
+    place = f"{problem.where}: " if problem.where else ""
+    lines = [f"{clean(place)}{paint(_BOLD, clean(problem.what))}"]
+    if problem.where:
+        lines += _excerpt(problem.where, paint)
+    if problem.why:
+        lines += _labelled("why", problem.why)
+    if problem.fix:
+        lines += _labelled("next", problem.fix)
+    lines.append(f"  {paint(_DIM, f'code   {problem.code}')}")
+    return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    first, *others = clean(text).splitlines() or [""]
+    return [f"  {label:<6} {first}", *(f"         {line}" for line in others)]
+
+
+def _excerpt(where: Where, paint: Painter) -> list[str]:
+    """The source line with a caret under the place; nothing when it cannot be read."""
+    if not where.line:
+        return []
+    try:
+        with open(where.path, encoding="utf-8", errors="replace") as file:
+            text = next((line for n, line in enumerate(file, 1) if n == where.line), "")
+    except OSError:
+        return []
+    text = text.rstrip("\n")
+    column = max(where.column, 1)
+    start = max(0, column - 60)
+    shown = clean(text)[start : start + 100].replace("\t", " ")
+    rest = text[column - 1 :]
+    word = len(rest.split(":", 1)[0].split()[0]) if rest.split(":", 1)[0].split() else 1
+    number = str(where.line)
+    pad = " " * len(number)
+    under = " " * (column - 1 - start) + "^" * max(1, min(word, len(shown) - column + 1 + start))
+    return [f"  {number} | {shown}", f"  {pad} | {paint(_RED, under)}"]
+
+
+class Painter:
+    """Wraps text in a colour, or leaves it alone."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self.colour = colour
+
+    def __call__(self, code: str, text: str) -> str:
+        """The text in the colour of an escape `code`."""
+        return f"{code}{text}{_OFF}" if self.colour else text
+
+
+def _colourful(out: TextIO) -> bool:
+    return out.isatty() and "NO_COLOR" not in os.environ
+
+
+def _path_of(err: OSError) -> str:
+    name = err.filename2 or err.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes) else ""
+
+
+def _free(path: str) -> str:
+    place = Path(path) if path else Path.cwd()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    usage = os.statvfs(place)
+    return f"{fs.mib(usage.f_bavail * usage.f_frsize)} are free on that filesystem"
