@@ -39,8 +39,6 @@ from cosa.core.errors import CosaError
 from cosa.model import document
 from cosa.model.package import Package, join_evr, split_evr, split_evra
 
-# Documents are validated strictly; a time is text there.
-type Stamp = Annotated[AwareDatetime, Field(strict=False)]
 type Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -54,7 +52,7 @@ class LockedPackage(_Strict):
     evra: str | None = None
     evr: str | None = None
     digest: Digest | None = None
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: dict[str, JsonValue] | None = None
 
     @field_validator("evra")
     @classmethod
@@ -62,11 +60,6 @@ class LockedPackage(_Strict):
         if value is not None:
             split_evra(value)
         return value
-
-    @field_validator("metadata", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: object) -> object:
-        return {} if value is None else value
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -90,7 +83,7 @@ class LockedPackage(_Strict):
     @property
     def kind(self) -> str:
         """`pin`, `fast-track`, or empty when this is no override."""
-        value = self.metadata.get("type")
+        value = (self.metadata or {}).get("type")
         return value if isinstance(value, str) else ""
 
     def fits(self, evr: str, arch: str) -> bool:
@@ -101,19 +94,14 @@ class LockedPackage(_Strict):
 class RepoStamp(_Strict):
     """When a repository's metadata was made."""
 
-    generated: Stamp
+    generated: AwareDatetime
 
 
 class LockfileMetadata(_Strict):
     """When a lockfile was written and from which repositories."""
 
-    generated: Stamp | None = None
-    rpmmd_repos: dict[str, RepoStamp] = Field(default_factory=dict)
-
-    @field_validator("rpmmd_repos", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: object) -> object:
-        return {} if value is None else value
+    generated: AwareDatetime | None = None
+    rpmmd_repos: dict[str, RepoStamp] | None = None
 
 
 class Lockfile(_Strict):
@@ -143,9 +131,6 @@ class Lockfile(_Strict):
     def to_json(self) -> str:
         """The text upstream's tools and `load_lockfile` read: sorted keys, one trailing newline."""
         plain = self.model_dump(by_alias=True, exclude_none=True)
-        for entry in plain.get("packages", {}).values():
-            if not entry["metadata"]:
-                del entry["metadata"]
         return json.dumps(plain, indent=2, sort_keys=True, default=_stamp) + "\n"
 
     def write(self, path: Path) -> None:
@@ -198,7 +183,7 @@ def from_packages(
 def _entry(name: str, group: Sequence[Package]) -> LockedPackage:
     if len(group) == 1:
         return LockedPackage(
-            evra=group[0].evra, digest=group[0].digest or None, metadata=_extra(group[0])
+            evra=group[0].evra, digest=group[0].digest or None, metadata=_extra(group[0]) or None
         )
     if len({package.evr for package in group}) > 1:
         raise CosaError(
