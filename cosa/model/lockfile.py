@@ -129,9 +129,11 @@ class Lockfile(_Strict):
         return clock.day(int(stamp.timestamp())) if stamp else None
 
     def to_json(self) -> str:
-        """The text upstream's tools and `load_lockfile` read: sorted keys, one trailing newline."""
+        """The text upstream's tools and `load_lockfile` read: packages by name, then metadata."""
         plain = self.model_dump(by_alias=True, exclude_none=True)
-        return json.dumps(plain, indent=2, sort_keys=True, default=_stamp) + "\n"
+        if self.packages is not None:
+            plain["packages"] = {name: plain["packages"][name] for name in sorted(self.packages)}
+        return json.dumps(plain, indent=2, default=_stamp) + "\n"
 
     def write(self, path: Path) -> None:
         """Write the file, as JSON, atomically."""
