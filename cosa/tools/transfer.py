@@ -188,6 +188,30 @@ def _kind(text: str, item: Item) -> str:
     return "failed"
 
 
+def get_repomd(repo: RepoConfig, scratch: Path) -> bytes:
+    """The repository's repomd.xml, checked against the metalink where there is one.
+
+    Raises `fetch/not-found` or `fetch/failed`, class NETWORK.
+    """
+    lib = _librepo()
+    for pause in (*_PAUSES, None):
+        made = handle(repo)
+        made.destdir = str(scratch)
+        made.yumdlist = lib.LR_YUM_REPOMDONLY
+        result = lib.Result()
+        try:
+            made.perform(result)
+            return Path(result.getinfo(lib.LRR_YUM_REPO)["repomd"]).read_bytes()
+        except lib.LibrepoException as err:
+            text = str(err.args[1] if len(err.args) > 1 else err)
+            item = Item("repodata/repomd.xml", scratch / "repomd.xml", repo)
+            failure = Failure(item, _kind(text, item), text)
+        if failure.kind == "not-found" or pause is None:
+            break
+        time.sleep(pause)
+    raise network_error("repodata/repomd.xml", failure, repo)
+
+
 def get_bytes(address: str, scratch: Path, repo: RepoConfig | None = None) -> bytes:
     """A small file (a key, repomd.xml) from an address that is not local.
 
