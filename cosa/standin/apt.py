@@ -26,7 +26,10 @@ DEBIAN_ARCH = {
 }  # fmt: skip
 _URI = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 _NOT_FOUND = re.compile(r"E: (?:Unable to locate package|Package '?)\s*([a-z0-9][a-z0-9+.-]*)")
-_TRUSTED = re.compile(r"^\s*deb\s*\[[^\]]*trusted=yes|^Trusted:\s*yes", re.MULTILINE | re.IGNORECASE)
+_UNTRUSTED = re.compile(r"not signed|NO_PUBKEY|EXPKEYSIG|BADSIG|Sub-process .*sqv|signature")
+_TRUSTED = re.compile(
+    r"^\s*deb\s*\[[^\]]*trusted=yes|^Trusted:\s*yes", re.MULTILINE | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,15 @@ class DebFile:
 
 
 class Apt:
-    """apt bound to a root of ours. `arch` is RPM's name of the architecture."""
+    """apt bound to a root of ours.
 
-    def __init__(self, root: Path, arch: str) -> None:
+    `arch` is RPM's name of the architecture, `etc` the folder with the sources
+    and keyrings to use.
+    """
+
+    def __init__(self, root: Path, arch: str, etc: Path = Path("/etc/apt")) -> None:
         self.root = root
+        self.etc = etc
         self.arch = DEBIAN_ARCH[arch]
         self._lists = root / "lists"
 
@@ -65,6 +73,8 @@ class Apt:
         digest = hashlib.sha256(sources.encode()).hexdigest()
         if not refresh and stamp.exists() and stamp.read_text() == digest:
             return
+        for binary in self.root.glob("*.bin"):
+            binary.unlink()
         with events.step("package lists"):
             self._update()
         stamp.write_text(digest)
@@ -72,7 +82,7 @@ class Apt:
     def state(self) -> str:
         """A digest of everything a resolution depends on besides the names."""
         digest = hashlib.sha256(self._sources().encode())
-        for folder in (Path("/etc/apt/preferences"), Path("/etc/apt/preferences.d")):
+        for folder in (self.etc / "preferences", self.etc / "preferences.d"):
             for path in sorted([folder, *folder.glob("*")]):
                 if path.is_file():
                     digest.update(path.read_bytes())
@@ -88,8 +98,7 @@ class Apt:
         """
         result = self._apt(
             "install", "--no-install-recommends", "--print-uris", "-qq",
-            "-o", "Acquire::ForceHash=SHA256",
-            *_ESSENTIAL, *dict.fromkeys(names), check=False,
+            *self._essential(), *names, check=False,
         )  # fmt: skip
         if result.status:
             _explain(result, names)
@@ -104,6 +113,11 @@ class Apt:
         if not files:
             raise run.failed(result, "apt named no packages at all")
         return sorted(files, key=lambda file: (file.name, file.arch))
+
+    def _essential(self) -> list[str]:
+        """Names of all Essential packages; apt's pattern also has those marked Protected."""
+        text = run.run(["apt-cache", *self._options(), "show", "?essential"]).out
+        return sorted({item.name for item in deb822.parse(text) if item.essential})
 
     def controls(self, files: Sequence[DebFile]) -> dict[str, Control]:
         """Control data by name, from the signed lists."""
@@ -129,7 +143,7 @@ class Apt:
         for file in files:
             arguments += [file.url, str(partial / f"{file.sha256}.deb"), f"SHA256:{file.sha256}"]
         step.size = sum(file.size for file in files)
-        helper = ["/usr/lib/apt/apt-helper", *self._options(), "-o", "Acquire::Retries=3"]
+        helper = ["/usr/lib/apt/apt-helper", *self._options()]
         result = run.run([*helper, "download-file", *arguments], check=False)
         problems = Problems()
         for file in files:
@@ -150,7 +164,7 @@ class Apt:
         if not result.status and list(self._lists.glob("*Packages")):
             return
         text = result.err + result.out
-        untrusted = re.search(r"not signed|NO_PUBKEY|EXPKEYSIG|BADSIG|Sub-process .*sqv|signature", text)
+        untrusted = _UNTRUSTED.search(text)
         raise CosaError(
             "standin/signature" if untrusted else "standin/lists",
             "the package lists are not signed by a key apt trusts" if untrusted
@@ -160,29 +174,36 @@ class Apt:
         )  # fmt: skip
 
     def _sources(self) -> str:
-        base = Path("/etc/apt")
-        files = [base / "sources.list", *sorted((base / "sources.list.d").glob("*"))]
-        return self.arch + "\n" + "\n".join(f.read_text() for f in files if f.is_file())
+        files = [self.etc / "sources.list", *sorted((self.etc / "sources.list.d").glob("*"))]
+        texts = [path.read_text() for path in files if path.is_file()]
+        return "\n".join([self.arch, str(_SETTINGS), *texts])
 
     def _apt(self, *arguments: str, check: bool = True) -> run.Result:
         return run.run(["apt-get", *self._options(), *arguments], check=check)
 
     def _options(self) -> list[str]:
-        settings = {
-            "Dir::State": self.root, "Dir::State::lists": self._lists,
+        private = {
+            "Dir::Etc": self.etc, "Dir::State": self.root, "Dir::State::lists": self._lists,
             "Dir::State::status": self.root / "status", "Dir::Cache": self.root,
             "Dir::Cache::archives": self.root / "empty", "APT::Architecture": self.arch,
-            "APT::Sandbox::User": "", "Acquire::Languages": "none",
-            "APT::Get::AllowUnauthenticated": "false",
-            "Acquire::AllowInsecureRepositories": "false",
-            "Acquire::AllowWeakRepositories": "false",
-            "Acquire::AllowDowngradeToInsecureRepositories": "false",
         }  # fmt: skip
-        options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        settings = [*private.items(), *_SETTINGS.items()]
+        options = [word for key, value in settings for word in ("-o", f"{key}={value}")]
         return [*options, "-o", f"APT::Architectures::={self.arch}"]
 
 
-_ESSENTIAL = ("?essential",)
+_SETTINGS = {
+    "APT::Sandbox::User": "root",
+    "APT::Get::AllowUnauthenticated": "false",
+    "Acquire::AllowInsecureRepositories": "false",
+    "Acquire::AllowWeakRepositories": "false",
+    "Acquire::AllowDowngradeToInsecureRepositories": "false",
+    "Acquire::Languages": "none",
+    "Acquire::Retries": "3",
+    "Acquire::ForceHash": "SHA256",
+    # apt takes itself for essential, which the image does not need.
+    "pkgCacheGen::ForceEssential": ",",
+}
 
 
 def _explain(result: run.Result, names: Sequence[str]) -> None:

@@ -15,7 +15,17 @@ from cosa.standin.control import Alternatives, Control, Relation
 from cosa.standin.deb import Deb, safe_members
 from cosa.standin.openpgp import SigningKey
 from cosa.standin.rpmwriter import (
-    CONFIG_KEEP, DOC, EQUAL, GREATER, LESS, LICENSE, Dependency, File, Payload, Spec, write,
+    CONFIG_KEEP,
+    DOC,
+    EQUAL,
+    GREATER,
+    LESS,
+    LICENSE,
+    Dependency,
+    File,
+    Payload,
+    Spec,
+    write,
 )  # fmt: skip
 from cosa.standin.tarstream import Member, TarStream
 
@@ -74,7 +84,9 @@ def describe(control: Control, build_time: int, dropped: Collection[str] = ()) -
         url=control.get("Homepage", ""), packager=control.get("Maintainer", ""),
         vendor="Debian", source_rpm=f"{source}-{from_source.bare}.src.rpm", build_time=build_time,
         requires=_dependencies(control, "Pre-Depends", "Depends"),
-        provides=[*_dependencies(control, "Provides"), Dependency(control.name, EQUAL, str(version))],
+        provides=[
+            *_dependencies(control, "Provides"), Dependency(control.name, EQUAL, str(version)),
+        ],
         conflicts=[
             dependency(clause) for clause in control.relations("Conflicts", "Breaks")
             if not is_foreign(clause, control.arch) and str(clause[0]) not in dropped
@@ -116,9 +128,7 @@ def _dependencies(control: Control, *fields: str) -> list[Dependency]:
 def _single(relation: Relation) -> Dependency:
     if not relation.operator:
         return Dependency(relation.name)
-    return Dependency(
-        relation.name, _FLAGS[relation.operator], str(evr.convert(relation.version))
-    )
+    return Dependency(relation.name, _FLAGS[relation.operator], str(evr.convert(relation.version)))
 
 
 def _words(relation: Relation) -> str:
@@ -130,7 +140,9 @@ def _words(relation: Relation) -> str:
 
 def _paragraphs(text: str) -> str:
     """An extended description without its markup: ` .` stands for an empty line."""
-    return "\n".join("" if line.strip() == "." else line.strip() for line in text.split("\n")).strip()
+    return "\n".join(
+        "" if line.strip() == "." else line.strip() for line in text.split("\n")
+    ).strip()
 
 
 def canonical(name: str) -> str:

@@ -115,7 +115,9 @@ def _decompressor(part: IO[bytes], suffix: str) -> Reader:
         case ".xz":
             return lzma.LZMAFile(part)
         case ".zst":
-            return cast(Reader, zstandard.ZstdDecompressor().stream_reader(part, read_across_frames=True))
+            return cast(
+                Reader, zstandard.ZstdDecompressor().stream_reader(part, read_across_frames=True)
+            )
         case ".gz":
             return cast(Reader, gzip.GzipFile(fileobj=part))
     raise CosaError(
@@ -160,9 +162,7 @@ def _sections(file: IO[bytes], size: int) -> list[Section]:
 
 
 def _short() -> CosaError:
-    return CosaError(
-        "standin/truncated", "the file ends too early", exit_class=ExitClass.UNTRUSTED
-    )
+    return CosaError("standin/truncated", "the file ends too early", exit_class=ExitClass.UNTRUSTED)
 
 
 def safe_members(tar: TarStream) -> Iterator[Member]:

@@ -10,14 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosa.standin import convert
+from cosa.standin import convert, evr
 from cosa.standin.openpgp import SigningKey
 from cosa.standin.rpmwriter import EQUAL, Dependency, Payload, Spec, write
 
 
 def spec(members: Sequence[str], version: str) -> Spec:
     """What the package says; `version` is that of base-files, which names Debian's release."""
-    bare = version.split(":")[-1].split("-")[0]
+    bare = evr.convert(version).version
     return Spec(
         name=convert.ESSENTIAL, epoch=0, version=bare, release=str(len(members)), arch="noarch",
         summary="Everything Debian takes for granted",

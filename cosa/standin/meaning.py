@@ -1,4 +1,4 @@
-"""Does every versioned dependency of a repository mean the same to RPM as to dpkg?
+"""Whether every versioned dependency of a repository means the same to RPM as to dpkg.
 
 Two things could differ. The order of two versions: `+` and `.` weigh
 differently. And a Provides without a version: dpkg lets it satisfy unversioned
@@ -14,10 +14,8 @@ from cosa.core.errors import Problems
 from cosa.standin import evr
 from cosa.standin.control import Control, Relation
 
-_HOLDS = {
-    "<<": lambda order: order < 0, "<=": lambda order: order <= 0, "=": lambda order: order == 0,
-    ">=": lambda order: order >= 0, ">>": lambda order: order > 0,
-}  # fmt: skip
+# Which outcomes of a comparison fulfil an operator.
+_HOLDS = {"<<": (-1,), "<=": (-1, 0), "=": (0,), ">=": (0, 1), ">>": (1,)}
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def _check_order(
     for offer in offers.get(relation.name, ()):
         if not offer.version:
             continue
-        dpkg = holds(evr.dpkg_compare(offer.version, relation.version))
-        rpm = holds(evr.rpm_compare(evr.convert(offer.version), wanted))
+        dpkg = evr.dpkg_compare(offer.version, relation.version) in holds
+        rpm = evr.rpm_compare(evr.convert(offer.version), wanted) in holds
         if dpkg != rpm:
             problems.add(
                 "standin/meaning",
@@ -107,7 +105,7 @@ def _satisfied(relation: Relation, offers: Mapping[str, list[Provider]]) -> bool
         if not relation.operator:
             return True
         order = evr.dpkg_compare(offer.version, relation.version) if offer.version else None
-        if order is not None and _HOLDS[relation.operator](order):
+        if order is not None and order in _HOLDS[relation.operator]:
             return True
     return False
 

@@ -137,4 +137,6 @@ def _armor(what: str, data: bytes) -> str:
     text = base64.b64encode(data).decode()
     lines = [text[i : i + 64] for i in range(0, len(text), 64)]
     check = base64.b64encode((crc & 0xFFFFFF).to_bytes(3)).decode()
-    return "\n".join([f"-----BEGIN PGP {what}-----", "", *lines, f"={check}", f"-----END PGP {what}-----", ""])
+    return "\n".join(
+        [f"-----BEGIN PGP {what}-----", "", *lines, f"={check}", f"-----END PGP {what}-----", ""]
+    )

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
+from cosa.model.treefile import Treefile
 from cosa.standin import apt, convert, essential, meaning, metadata, openpgp, worker
 from cosa.standin.apt import Apt, DebFile
 
@@ -98,8 +99,22 @@ def make(
         except CosaError as err:
             if refresh or err.exit_class != ExitClass.NETWORK or err.code != "standin/download":
                 raise
-            events.note("some files are gone from the mirror; fetching new package lists")
-            return maker.make(step, refresh=True)
+            events.note("some files could not be had; looking for newer package lists")
+            try:
+                return maker.make(step, refresh=True)
+            except CosaError as second:
+                raise (err if second.code == "standin/lists" else second) from None
+
+
+def names_of(tree: Treefile) -> list[str]:
+    """The packages a treefile asks for by name.
+
+    Version conditions are left to the solver, and so is what is asked for by
+    path or by a boolean expression: those name nothing apt could be told.
+    """
+    wanted = [*(tree.packages or ())]
+    wanted += [name for each in tree.repo_packages or () for name in each.packages]
+    return sorted({entry.split()[0] for entry in wanted if entry[:1] not in "(/"})
 
 
 class _Maker:
@@ -131,7 +146,11 @@ class _Maker:
 
     def _closure(self) -> Closure:
         """What apt says, remembered by everything it depends on."""
-        inputs = {"names": self.names, "state": self.apt.state(), "version": convert.VERSION}
+        inputs: dict[str, store.Json] = {
+            "names": tuple(self.names),
+            "state": self.apt.state(),
+            "version": (convert.VERSION, _FORMAT),
+        }
         path = self.root / "closures" / f"{store.step_id('closure', inputs)}.json"
         if path.exists():
             os.utime(path)
@@ -143,7 +162,9 @@ class _Maker:
             for package, clauses in dropped.items():
                 step.note(f"{package}: Conflicts only RPM would see left out: {', '.join(clauses)}")
             items = tuple(
-                Item(file, dropped.get(file.name, ()), convert.describe(controls[file.name], 0).nevra)
+                Item(
+                    file, dropped.get(file.name, ()), convert.describe(controls[file.name], 0).nevra
+                )
                 for file in files
             )
             members = tuple(sorted(c.name for c in controls.values() if c.essential))

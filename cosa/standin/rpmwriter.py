@@ -251,7 +251,9 @@ def _add_files(header: Header, files: list[File]) -> None:
     else:
         header.ints(5009, [total], INT64)
     folders: dict[str, int] = {}
-    indexes = [folders.setdefault(os.path.dirname(f.path).rstrip("/") + "/", len(folders)) for f in files]
+    indexes = [
+        folders.setdefault(os.path.dirname(f.path).rstrip("/") + "/", len(folders)) for f in files
+    ]
     header.ints(1028, [file.size if not stat.S_ISDIR(file.mode) else 4096 for file in files])
     header.ints(1030, [file.mode for file in files], INT16)
     header.ints(1033, [0 for _ in files], INT16)

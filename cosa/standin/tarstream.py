@@ -138,7 +138,9 @@ class TarStream:
             kind=kind,
             mode=_number(block[100:108]) & 0o7777,
             size=size if kind == FILE else 0,
-            mtime=max(0, int(float(extra["mtime"])) if "mtime" in extra else _number(block[136:148])),
+            mtime=max(
+                0, int(float(extra["mtime"])) if "mtime" in extra else _number(block[136:148])
+            ),
             user=_text(extra.get("uname", block[265:297].split(b"\0")[0])),
             group=_text(extra.get("gname", block[297:329].split(b"\0")[0])),
             link=target if kind in (HARDLINK, SYMLINK) else "",

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -74,7 +75,7 @@ def _start(key: SigningKey) -> Popen[bytes]:
     process = run.start(
         [sys.executable, "-m", "cosa.standin.worker"],
         env={"PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=PIPE, stdout=PIPE, stderr=None,  # type: ignore[arg-type]
+        stdin=PIPE, stdout=PIPE,
     )  # fmt: skip
     _send(process, {"secret": key.secret.hex(), "created": key.created})
     return process
@@ -104,12 +105,17 @@ def _one(process: Popen[bytes], job: Job, problems: Problems) -> None:
             exit_class=ExitClass.STEP,
         )
     answer = json.loads(line)
+    if "errno" in answer:
+        raise OSError(answer["errno"], answer["what"], answer["why"])
     if answer:
         problems.add(answer["code"], f"package {job.name}: {answer['what']}", why=answer["why"])
 
 
-def work(message: dict[str, Any], key: SigningKey) -> dict[str, str]:
-    """Convert one package; what is wrong with it, or nothing."""
+def work(message: dict[str, Any], key: SigningKey) -> dict[str, str | int]:
+    """Convert one package; what is wrong with it, or nothing.
+
+    An answer with `errno` is about this machine, not about the package.
+    """
     deb, out = Path(message["deb"]), Path(message["out"])
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -129,8 +135,15 @@ def work(message: dict[str, Any], key: SigningKey) -> dict[str, str]:
         publish(temporary, out, spec.nevra)
     except CosaError as err:
         return {"code": err.code, "what": err.what, "why": err.why}
+    except OSError as err:
+        place = err.filename or str(out)
+        return {"errno": err.errno or 0, "what": err.strerror or str(err), "why": str(place)}
     except MemoryError:
         return {"code": "standin/bad-archive", "what": "it takes too much memory", "why": ""}
+    except Exception:
+        # Odd input may trip over anything; one package must not take the others along.
+        why = traceback.format_exc(limit=-4)
+        return {"code": "standin/bad-archive", "what": "it cannot be converted", "why": why}
     finally:
         temporary.unlink(missing_ok=True)
     return {}
