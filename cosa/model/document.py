@@ -15,7 +15,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -81,19 +81,31 @@ class Document:
 
 @dataclass(frozen=True)
 class Spot:
-    """A part of a document, and the word its problems' codes begin with."""
+    """A part of a document, and the word its problems' codes begin with.
+
+    `renamed` maps keys of the part to how they are written, where that differs.
+    """
 
     doc: Document
     keys: tuple[str | int, ...]
     code: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, *keys: str | int) -> Where:
         """Where the value at `keys` below the spot begins."""
-        return self.doc.where(*self.keys, *keys)
+        return self.doc.where(*self._full(keys))
 
     def where_key(self, *keys: str | int) -> Where:
         """Where the last of `keys` below the spot is written."""
-        return self.doc.where_key(*self.keys, *keys)
+        return self.doc.where_key(*self._full(keys))
+
+    def inside(self, *keys: str | int) -> Spot:
+        """The part of this part at `keys`."""
+        return Spot(self.doc, self._full(keys), self.code)
+
+    def _full(self, keys: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        written = tuple(self.renamed.get(str(key), key) for key in keys[:1])
+        return (*self.keys, *written, *keys[1:])
 
 
 def load(path: Path, fmt: Format | None = None) -> Document:

@@ -47,8 +47,9 @@ def problems(
     for item in err.errors(include_url=False):
         real, branch = _real_path(root, tuple(item["loc"]), missing=item["type"] == "missing")
         entry = dict(item)
-        entry["branch"] = branch is not None
-        groups.setdefault(real if branch is None else branch, []).append((real, entry))
+        # where a union was entered, and the name of the branch
+        entry["branch"] = branch and item["loc"][: branch[1] + 1]
+        groups.setdefault(real[: branch[0]] if branch else real, []).append((real, entry))
     explainer = _Explainer(model, root, spot)
     return [one for place, members in groups.items() for one in explainer.group(place, members)]
 
@@ -76,10 +77,14 @@ def kind_of(value: object) -> str:
             return "a list"
 
 
-def _real_path(root: object, loc: Path, *, missing: bool) -> tuple[Path, Path | None]:
-    """The location without names of union branches; and where such a branch began."""
+def _real_path(root: object, loc: Path, *, missing: bool) -> tuple[Path, tuple[int, int] | None]:
+    """The location without names of union branches.
+
+    And where the first of those stood: how much of the real path goes before
+    it, and its index in `loc`.
+    """
     real: list[str | int] = []
-    branch: Path | None = None
+    branch: tuple[int, int] | None = None
     value = root
     for index, part in enumerate(loc):
         if _has(value, part):
@@ -88,7 +93,7 @@ def _real_path(root: object, loc: Path, *, missing: bool) -> tuple[Path, Path | 
             pass
         else:
             if part != "[key]" and branch is None:
-                branch = tuple(real)
+                branch = (len(real), index)
             continue
         real.append(part)
     return tuple(real), branch
@@ -113,7 +118,8 @@ class _Explainer:
         if not members[0][1]["branch"] or (inner and len(inner) < len(members)) or not place:
             return [self._one(real, item) for real, item in inner or members]
         if len(inner) == len(members):
-            return [self._one(*inner[0])]
+            first = members[0][1]["branch"]
+            return [self._one(real, item) for real, item in members if item["branch"] == first]
         wanted = list(dict.fromkeys(_WANTED[i["type"]] for _, i in members))
         given = kind_of(_at(self.root, place))
         what = f"{_name(place)}must be {' or '.join(wanted)}, not {given}"
@@ -135,17 +141,23 @@ class _Explainer:
             return Problem(f"{self.code}/wrong-type", what, where, fix=_type_hint(kind, value))
         if kind in _CHOICES:
             expected = str(context.get("expected") or context.get("expected_tags"))
-            bad = context.get("tag", value)
-            what = f"{name}must be {expected}, not {kind_of(bad)}"
             words = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-            fix = suggest(bad, words) if isinstance(bad, str) else ""
+            if kind == "union_tag_invalid":
+                tag = context["discriminator"].strip("'")
+                value, where = context["tag"], self.spot.where(*real, tag)
+                name = _name((*real, tag))
+                expected = f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
+            what = f"{name}must be {expected}, not {kind_of(value)}"
+            fix = suggest(value, words) if isinstance(value, str) else ""
+            fix = "put quotes around it" if not fix and str(value) in words else fix
             return Problem(f"{self.code}/wrong-value", what, where, fix=fix)
         text = str(context.get("error") or item["msg"])
         what = f"{name}{text[:1].lower()}{text[1:]}"
         return Problem(f"{self.code}/wrong-value", what, where)
 
     def _unknown_key(self, real: Path) -> Problem:
-        known = _known_keys(self.model, self.root, real[:-1])
+        # The other branches of a union may know the very name.
+        known = _known_keys(self.model, self.root, real[:-1]) - {real[-1]}
         fix = suggest(str(real[-1]), known)
         if not fix and len(known) <= 12:
             fix = f"known here: {', '.join(sorted(known))}" if known else ""
