@@ -1,0 +1,160 @@
+"""The files of a build, made side by side from one commit: ociarchive and disk images.
+
+What an earlier build made from the same inputs is hardlinked: artefacts are
+read-only and never changed in place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosa.compose.native import Commit
+from cosa.container.archive import write_ociarchive
+from cosa.core import events, fs, parallel
+from cosa.core.store import step_id
+from cosa.images.convert import convert
+from cosa.images.disk import make_raw
+from cosa.images.platform import stamp
+from cosa.model.platforms import PLATFORMS
+from cosa.pipeline.definition import Definition
+from cosa.pipeline.record import Inputs
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A build whose files may be taken over: its folder, step ids and file names by artefact."""
+
+    folder: Path
+    steps: Mapping[str, str]
+    files: Mapping[str, Made]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished artefact; `path` is its name in the build's folder, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    step: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to make, from what, and where."""
+
+    definition: Definition
+    repo: Path
+    commit: Commit
+    build: str
+    out: Path
+    scratch: Path
+    targets: tuple[str, ...]
+    earlier: Earlier | None
+
+
+def step_ids(targets: tuple[str, ...], commit: str, version: str, inputs: Inputs) -> dict[str, str]:
+    """For each target the digest of all that decides its bytes."""
+    found = {}
+    for target in targets:
+        area = "container" if target == "ostree" else "image"
+        found[target] = step_id(
+            target, {"commit": commit, "version": version, "inputs": inputs[area]}
+        )
+    return found
+
+
+def make(job: Job, inputs: Inputs) -> dict[str, Made]:
+    """Make every target of the job in its folder. The first failure stops the rest."""
+    steps = step_ids(job.targets, job.commit.checksum, job.commit.version, inputs)
+    taken = {name: made for name in job.targets if (made := _take_over(job, name, steps[name]))}
+    images = [name for name in job.targets if name not in taken and name != "ostree"]
+    works: list[Callable[[], dict[str, Made]]] = []
+    if "ostree" not in taken:
+        works.append(lambda: {"ostree": _archive(job, steps["ostree"])})
+    if images:
+        works.append(lambda: _images(job, images, steps))
+    for made in parallel.side_by_side(*works) if works else []:
+        taken |= made
+    return {name: taken[name] for name in job.targets}
+
+
+def file_name(job: Job, target: str, suffix: str) -> str:
+    """`NAME-ID-PLATFORM.ARCH.SUFFIX`, as upstream names artefacts."""
+    return f"{job.definition.name}-{job.build}-{target}.{job.definition.arch}.{suffix}"
+
+
+def _suffix(target: str) -> str:
+    return "ociarchive" if target == "ostree" else PLATFORMS[target].suffix
+
+
+def _take_over(job: Job, target: str, step: str) -> Made | None:
+    earlier = job.earlier
+    if earlier is None or earlier.steps.get(target) != step or target not in earlier.files:
+        return None
+    there = earlier.files[target]
+    source = earlier.folder / there.path
+    if not source.is_file() or source.stat().st_size != there.size:
+        return None
+    with events.step(_title(target)) as this:
+        name = file_name(job, target, _suffix(target))
+        os.link(source, job.out / name)
+        this.size = there.size
+        this.reuse("same as in the build before")
+    return Made(name, there.sha256, there.size, step)
+
+
+def _title(target: str) -> str:
+    return "container archive" if target == "ostree" else f"image {target}"
+
+
+def _archive(job: Job, step: str) -> Made:
+    with events.step(_title("ostree")) as this:
+        out = job.out / file_name(job, "ostree", "ociarchive")
+        labels = {
+            "version": job.commit.version,
+            "org.opencontainers.image.version": job.commit.version,
+            "com.coreos.osname": job.definition.name,
+            "com.coreos.stream": str(job.definition.tree.variables.get("stream", "")),
+            "ostree.commit": job.commit.checksum,
+        }
+        write_ociarchive(
+            job.repo,
+            job.commit.checksum,
+            out,
+            labels={key: value for key, value in labels.items() if value},
+        )
+        return _finished(out, step, this)
+
+
+def _images(job: Job, targets: list[str], steps: Mapping[str, str]) -> dict[str, Made]:
+    found = job.definition
+    raw = job.scratch / "disk.raw"
+    with events.step("disk"):
+        make_raw(
+            job.repo, job.commit.checksum, found.image, raw,
+            osname=found.name, arch=found.arch, epoch=job.commit.timestamp,
+            scratch=job.scratch,
+        )  # fmt: skip
+    made = {}
+    for target in targets:
+        with events.step(_title(target)) as this:
+            platform = PLATFORMS[target]
+            stamped = job.scratch / f"{target}.raw"
+            stamp(raw, stamped, target, found.arch, found.platforms)
+            out = job.out / file_name(job, target, platform.suffix)
+            convert(stamped, out, platform.format)
+            stamped.unlink(missing_ok=True)
+            made[target] = _finished(out, steps[target], this)
+    raw.unlink()
+    return made
+
+
+def _finished(path: Path, step: str, this: events.Step) -> Made:
+    path.chmod(0o444)
+    size = path.stat().st_size
+    this.size = size
+    return Made(path.name, fs.sha256_file(path), size, step)

@@ -1,0 +1,148 @@
+"""Everything a build is made from, read and checked before any work: the OS definition."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosa.core import events, fs
+from cosa.core.errors import Problems
+from cosa.model import document
+from cosa.model.imagespec import ImageSpec, load_image_spec
+from cosa.model.lockfile import Lockfile, load_lockfile
+from cosa.model.treefile import Treefile, load_treefile
+from cosa.pipeline import gitstate
+from cosa.pipeline.gitstate import GitState
+from cosa.pipeline.workdir import Workdir
+from cosa.tools.repofile import RepoConfig, read_repo_files, select
+
+# Where a definition's own files for tools stand in the commit, so that a disk image
+# can be made from the commit alone.
+SHARE = "usr/share/coreos-assembler"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A treefile, its image definition, locks, and what git says about them."""
+
+    arch: str
+    config: Path
+    tree: Treefile
+    image: ImageSpec
+    platforms: Path | None
+    lockfiles: tuple[Lockfile, ...]
+    git: GitState | None
+    local_rpms: Path | None
+    overrides_rootfs: Path | None
+
+    @property
+    def name(self) -> str:
+        """What artefacts are named after; also the stateroot."""
+        return str(self.tree.name)
+
+
+def load(workdir: Workdir, arch: str) -> Definition:
+    """Read the definition; every problem of every file at once."""
+    workdir.need_init()
+    manifest, image = workdir.manifest(), workdir.image_spec()
+    problems = Problems()
+    tree: Treefile | None = None
+    spec: ImageSpec | None = None
+    lockfiles: list[Lockfile] = []
+    with problems.collecting():
+        tree = load_treefile(manifest, arch)
+    with problems.collecting():
+        spec = load_image_spec(image)
+    for path in workdir.lockfiles(arch):
+        with problems.collecting():
+            lockfiles.append(load_lockfile(path))
+    problems.raise_if_any(f"the OS definition {workdir.config} is not valid")
+    assert tree is not None
+    assert spec is not None
+    platforms = workdir.config / "platforms.yaml"
+    return Definition(
+        arch=arch,
+        config=workdir.config,
+        tree=tree,
+        image=spec,
+        platforms=platforms if platforms.exists() else None,
+        lockfiles=tuple(lockfiles),
+        git=gitstate.of_folder(workdir.config),
+        local_rpms=_if_filled(workdir.overrides / "rpm", "*.rpm"),
+        overrides_rootfs=_if_filled(workdir.overrides / "rootfs", "*"),
+    )
+
+
+def overrides_in_use(found: Definition) -> list[str]:
+    """The local changes laid over this build, for logs and metadata."""
+    active = []
+    if found.local_rpms:
+        active += sorted(f"rpm/{path.name}" for path in found.local_rpms.glob("*.rpm"))
+    if found.overrides_rootfs:
+        root = found.overrides_rootfs
+        files = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+        active += sorted(f"rootfs/{path.relative_to(root)}" for path in files)
+    return active
+
+
+def repositories(workdir: Workdir, found: Definition) -> tuple[list[RepoConfig], bool]:
+    """The repositories the treefile asks for, and whether the stand-in is among them.
+
+    With the stand-in it is brought up to date first, because its address is
+    the variable `standin` of .repo files.
+    """
+    folders = [found.config, *([workdir.yumrepos] if workdir.yumrepos.is_dir() else [])]
+    variables = {
+        "releasever": str(found.tree.releasever or ""),
+        "basearch": found.arch,
+        **{key: str(value) for key, value in (found.tree.repovars or {}).items()},
+    }
+    wanted = [*(found.tree.repos or ()), *(found.tree.lockfile_repos or ())]
+    names = wanted if found.tree.repos is not None else None
+
+    def read(variables: dict[str, str]) -> list[RepoConfig]:
+        return [repo for folder in folders for repo in read_repo_files(folder, variables)]
+
+    configs = read(variables)
+    needed = [repo for repo in configs if (repo.id in names if names else repo.enabled)]
+    standin = any("standin" in repo.undefined for repo in needed)
+    if standin:
+        from cosa.standin.repository import make
+
+        made = make(_package_names(found.tree), shared_cache(), found.arch)
+        configs = read(variables | {"standin": made.url})
+    return select(configs, names), standin
+
+
+def shared_cache() -> Path:
+    """$COSA_CACHE, default ~/.cache/cosa: downloads and what else all working directories share."""
+    named = os.environ.get("COSA_CACHE")
+    return Path(named).absolute() if named else Path.home() / ".cache/cosa"
+
+
+def share_layer(found: Definition, work: Path) -> Path:
+    """A folder to lay over the tree: image.json and platforms.json below `SHARE`."""
+    folder = work / "usr-share-cosa" / SHARE
+    folder.mkdir(parents=True)
+    _write_json(folder / "image.json", found.image.to_json())
+    if found.platforms:
+        _write_json(folder / "platforms.json", document.load(found.platforms).value)
+    return work / "usr-share-cosa"
+
+
+def _write_json(path: Path, value: object) -> None:
+    fs.atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _package_names(tree: Treefile) -> Sequence[str]:
+    """The names a treefile asks for, without version conditions such as `'podman >= 4.1'`."""
+    wanted = [*(tree.packages or ())]
+    wanted += [name for each in tree.repo_packages or () for name in each.packages]
+    return sorted({entry.split()[0] for entry in wanted if entry.strip()})
+
+
+def _if_filled(folder: Path, pattern: str) -> Path | None:
+    return folder if folder.is_dir() and any(folder.glob(pattern)) else None

@@ -1,0 +1,61 @@
+"""The build before this one: whether it is already what is asked for, and what it can give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosa.core.errors import CosaError
+from cosa.model.meta import Meta
+from cosa.pipeline import artefacts, record
+from cosa.pipeline.record import Inputs, Record
+from cosa.pipeline.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The latest build of an architecture, made by cosa."""
+
+    build: str
+    folder: Path
+    meta: Meta
+    record: Record
+
+    def is_made_from(self, inputs: Inputs) -> bool:
+        """Whether a new build would come out the same."""
+        return self.record.inputs == inputs
+
+    def lacks(self, targets: Sequence[str]) -> list[str]:
+        """Those artefacts it does not have."""
+        return [name for name in targets if not self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        image = self.meta.images.get(name)
+        return image is not None and (self.folder / image.path).is_file()
+
+    @property
+    def source(self) -> artefacts.Earlier:
+        """What may be taken over from it."""
+        files = {
+            name: artefacts.Made(image.path, image.sha256, image.size or 0, "")
+            for name, image in self.meta.images.items()
+        }
+        return artefacts.Earlier(self.folder, self.record.artefacts, files)
+
+    def reasons(self, inputs: Inputs) -> list[str]:
+        """Why a new build is made; empty when nothing changed."""
+        return record.differences(self.record.inputs, inputs)
+
+
+def find(workdir: Workdir, arch: str) -> Previous | None:
+    """The latest build, or None when there is none or another tool made it."""
+    try:
+        build = workdir.latest(arch)
+    except CosaError as err:
+        if err.code != "build/none":
+            raise
+        return None
+    folder = workdir.build(build, arch)
+    made = Record.read(folder)
+    return Previous(build, folder, workdir.meta(build, arch), made) if made else None

@@ -1,0 +1,63 @@
+"""What a build was made from: `cosa-inputs.json` beside its meta.json.
+
+    inputs     area -> input -> digest: everything that decides the result
+    artefacts  name -> id of the step that made it
+
+The ids are computed from the inputs, so a result is taken over from an earlier
+build exactly when all that decides it is equal, and a difference can be named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosa.core import fs
+from cosa.core.store import Json, step_id
+
+FILE = "cosa-inputs.json"
+type Inputs = dict[str, dict[str, Json]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The inputs of a build and the step ids of its artefacts."""
+
+    inputs: Inputs = field(default_factory=dict)
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Record | None:
+        """The record in a build's folder; None when another tool made the build."""
+        try:
+            data = json.loads((folder / FILE).read_text())
+            return cls(data["inputs"], data["artefacts"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Put the record into a build's folder."""
+        data = {"inputs": self.inputs, "artefacts": dict(self.artefacts)}
+        fs.atomic_write(folder / FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+def digest(area: str, inputs: Mapping[str, Json]) -> str:
+    """The id of one area's inputs."""
+    return step_id(area, inputs)
+
+
+def differences(old: Inputs, new: Inputs) -> list[str]:
+    """What changed, in words: `compose: package vim is new`, `image: image.yaml changed`."""
+    found = []
+    for area in dict.fromkeys([*new, *old]):
+        before, after = old.get(area, {}), new.get(area, {})
+        for name in sorted(set(before) | set(after)):
+            if name not in before:
+                found.append(f"{area}: {name} is new")
+            elif name not in after:
+                found.append(f"{area}: {name} is gone")
+            elif before[name] != after[name]:
+                found.append(f"{area}: {name} changed")
+    return found
