@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,13 +19,11 @@ import pysequoia
 import rpm
 
 from cosa.core.errors import CosaError, ExitClass
+from cosa.tools.rpmheader import quiet
 
 # Signature tags of a main header: RSA, DSA and rpm 6's OPENPGP. The file-wide signatures of rpm 3
 # (PGP, GPG) cover MD5 sums and do not count.
 _SIGNATURE_TAGS = (rpm.RPMTAG_RSAHEADER, rpm.RPMTAG_DSAHEADER, 278)
-
-# librpm's verbosity is global.
-_librpm = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -149,16 +146,12 @@ def _read_header(file: IO[bytes], keyring: rpm.keyring, flags: int) -> rpm.hdr |
     transaction = rpm.TransactionSet()
     transaction.setKeyring(keyring)
     transaction.setVSFlags(flags)
-    with _librpm:
+    with quiet():
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-        # What librpm would print is said by our errors, with the repository and its keys.
-        rpm.setVerbosity(rpm.RPMLOG_EMERG)
         try:
             return transaction.hdrFromFdno(file.fileno())
         except rpm.error:
             return None
-        finally:
-            rpm.setVerbosity(rpm.RPMLOG_NOTICE)
 
 
 def _knows(keys: KeySet, issuer: str) -> bool:

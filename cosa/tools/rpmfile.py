@@ -30,9 +30,15 @@ from cosa.tools.rpmheader import (
     list_files,
     list_scriptlets,
     package_of,
+    quiet,
     refuse,
     text,
 )
+
+__all__ = [
+    "PayloadEntry", "RpmFile", "RpmReader", "Scriptlet", "list_files", "list_scriptlets",
+    "package_of", "quiet", "read_header",
+]  # fmt: skip
 
 _CHUNK = 1 << 18
 _MAX_NAME = 4096
@@ -138,16 +144,6 @@ def read_header(file: IO[bytes], path: Path) -> rpm.hdr:
             return transaction.hdrFromFdno(file.fileno())
         except rpm.error as err:
             refuse("rpm/unreadable", path.name, f"its header is damaged ({err})")
-
-
-class quiet:  # noqa: N801  reads as a statement
-    """Keep librpm from printing: what it has to say is in our errors."""
-
-    def __enter__(self) -> None:
-        rpm.setVerbosity(rpm.RPMLOG_CRIT)
-
-    def __exit__(self, *_: object) -> None:
-        rpm.setVerbosity(rpm.RPMLOG_NOTICE)
 
 
 def _members(stream: IO[bytes], files: Sequence[RpmFile], what: str) -> Iterator[PayloadEntry]:

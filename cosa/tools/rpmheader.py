@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -224,6 +226,21 @@ def _words(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple):
         return tuple(text(item) for item in value)
     return (text(value),)
+
+
+# librpm's verbosity is global.
+_librpm = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep librpm from printing while the block runs: what it has to say is in our errors."""
+    with _librpm:
+        rpm.setVerbosity(rpm.RPMLOG_EMERG)
+        try:
+            yield
+        finally:
+            rpm.setVerbosity(rpm.RPMLOG_NOTICE)
 
 
 def text(value: object) -> str:
