@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import traceback
@@ -16,13 +17,39 @@ from cosa.core.errors import CosaError, ExitClass, Problem, Where
 _RED, _BOLD, _DIM, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
-def report(err: CosaError, *, debug: bool = False, out: TextIO | None = None) -> int:
+def report(
+    err: CosaError, *, debug: bool = False, as_json: bool = False, out: TextIO | None = None
+) -> int:
     """Print an error to stderr; the exit status of its class."""
     out = out or sys.stderr
-    print(render(err, colour=_colourful(out)), file=out)
+    if as_json:
+        print(json.dumps(record(err)), file=out)
+    else:
+        print(render(err, colour=_colourful(out)), file=out)
     if debug:
         traceback.print_exception(err, file=out)
     return int(err.exit_class)
+
+
+def record(err: CosaError) -> dict[str, object]:
+    """An error as one JSON object, beside the events of `--log-format json`."""
+    problems = err.problems or (Problem(err.code, err.what, err.where, err.why, err.fix),)
+    return {
+        "kind": "error",
+        "code": err.code,
+        "what": err.what,
+        "status": int(err.exit_class),
+        "problems": [
+            {
+                "code": each.code,
+                "what": each.what,
+                "where": str(each.where or ""),
+                "why": each.why,
+                "fix": each.fix,
+            }
+            for each in problems
+        ],
+    }
 
 
 def report_bug(err: Exception, *, debug: bool = False, out: TextIO | None = None) -> int:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -223,7 +224,9 @@ def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cosa` and return its exit status (docs/guide.md lists them)."""
     words = ["cosa", *argv] if argv is not None else list(sys.argv)
+    # An error may come before the options are read.
     debug = "--debug" in words
+    as_json = "--log-format=json" in words or ("--log-format", "json") in pairwise(words)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
     program = Cosa(version=__version__, name="cosa", binary="cosa", config_class=_Quiet)
@@ -232,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return program.status
     except CosaError as err:
-        return errors.report(err, debug=debug)
+        return errors.report(err, debug=debug, as_json=as_json)
     except KeyboardInterrupt:
         print("\ncosa: interrupted", file=sys.stderr)
         return ExitClass.INTERRUPTED
@@ -242,7 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as err:
         known = errors.from_os_error(err)
-        return errors.report(known, debug=debug) if known else errors.report_bug(err, debug=debug)
+        if known:
+            return errors.report(known, debug=debug, as_json=as_json)
+        return errors.report_bug(err, debug=debug)
     except Exception as err:
         return errors.report_bug(err, debug=debug)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cosa.cli.command import Context, command
 from cosa.cli.settings import CHECKOUT, settings
+
+if TYPE_CHECKING:
+    from cosa.pipeline.workdir import Workdir
 
 
 @command(

@@ -8,6 +8,7 @@ group, and the kernel ends it should cosa itself be killed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shlex
@@ -242,6 +243,10 @@ def _communicate(
     _wait(process, timeout, poll)
     for reader in readers:
         reader.join()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
     return b"".join(chunks), "\n".join(lines)
 
 

@@ -53,8 +53,9 @@ def scheme(
     suffix: str | None,
     lock_day: str | None,
 ) -> Scheme:
-    """The scheme of a definition; `lock_day` is the day its base lockfile was made, if it has one."""
-    moment = clock.source_date_epoch() or clock.now()
+    """The scheme of a definition; `lock_day` is the day its base lockfile was made, if any."""
+    pinned = clock.source_date_epoch()
+    moment = clock.now() if pinned is None else pinned
     return Scheme(
         str(releasever or "0"), str(variables.get("stream", "")), prefix, suffix or "",
         lock_day or clock.day(moment), moment,

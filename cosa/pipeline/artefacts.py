@@ -77,8 +77,8 @@ def make(job: Job, inputs: Inputs) -> dict[str, Made]:
         works.append(lambda: {"ostree": _archive(job, steps["ostree"])})
     if images:
         works.append(lambda: _images(job, images, steps))
-    for made in parallel.side_by_side(*works) if works else []:
-        taken |= made
+    for fresh in parallel.side_by_side(*works) if works else []:
+        taken |= fresh
     return {name: taken[name] for name in job.targets}
 
 

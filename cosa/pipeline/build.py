@@ -100,7 +100,6 @@ def fetch_only(workdir: Workdir, options: Options, lockfile: Path | None = None)
     """
     with _begun(workdir, options, ()) as run:
         resolution = _resolve(run)
-        _need_space(run, resolution, only_fetch=True)
         fetch(resolution.packages, run.repos, run.cache)
         if lockfile:
             resolution.lockfile().write(lockfile)
@@ -217,14 +216,11 @@ def _need_writable(workdir: Workdir) -> None:
 
 
 def _resolve(run: _Run) -> Resolution:
-    run.repos, _ = definition.repositories(run.workdir, run.found)
-    with events.step("solve") as step:
-        resolution = resolve(
-            run.found.tree, run.repos, cache=run.cache, lockfiles=run.found.lockfiles,
-            strict=run.options.strict, local_rpms=run.found.local_rpms,
-        )  # fmt: skip
-        step.summary = f"{len(resolution.packages)} packages"
-    return resolution
+    run.repos = definition.repositories(run.workdir, run.found)
+    return resolve(
+        run.found.tree, run.repos, cache=run.cache, lockfiles=run.found.lockfiles,
+        strict=run.options.strict, local_rpms=run.found.local_rpms,
+    )  # fmt: skip
 
 
 def _version(run: _Run, existing: list[str]) -> str:
@@ -232,16 +228,14 @@ def _version(run: _Run, existing: list[str]) -> str:
         return run.options.version
     tree = run.found.tree
     base = versions.scheme(
-        releasever=tree.releasever, variables=dict(tree.variables),
+        releasever=str(tree.releasever or ""), variables=dict(tree.variables),
         prefix=tree.automatic_version_prefix, suffix=tree.automatic_version_suffix,
         lock_day=run.found.lockfiles[0].generated_day if run.found.lockfiles else None,
     ).base()  # fmt: skip
     return versions.next_version(base, existing)
 
 
-def _commit(
-    run: _Run, resolution: Resolution, inputs: Inputs, before: Previous | None
-) -> Commit:
+def _commit(run: _Run, resolution: Resolution, inputs: Inputs, before: Previous | None) -> Commit:
     """The commit: of the build before, of a run that was killed later on, or a new one."""
     known = commits.Known(run.workdir, inputs["compose"])
     if before and not run.options.force and run.options.version in ("", before.meta.ostree_version):
@@ -262,7 +256,7 @@ def _commit(
                 config=run.found.config, overrides_rootfs=run.found.overrides_rootfs,
                 extra_layers=run.layers, cache=run.workdir.cache, scratch=run.work / "compose",
                 target_repo=run.workdir.repo, version=version,
-                epoch=clock.source_date_epoch() or clock.now(), metadata=added,
+                epoch=_epoch(), metadata=added,
                 # As upstream: a commit says nothing of the one before, so that builds of the same
                 # in two places are the same.
                 parent=None,
@@ -273,11 +267,13 @@ def _commit(
     return commit
 
 
-def _need_space(run: _Run, resolution: Resolution, *, only_fetch: bool = False) -> None:
+def _epoch() -> int:
+    pinned = clock.source_date_epoch()
+    return clock.now() if pinned is None else pinned
+
+
+def _need_space(run: _Run, resolution: Resolution) -> None:
     """Check for room before the work. The factors come from measured builds of the stand-in."""
     packed = sum(package.size for package in resolution.packages)
-    run.cache.mkdir(parents=True, exist_ok=True)
-    fs.need_space(run.cache, sum(p.size for p in missing), "downloading packages")
-    if not only_fetch:
-        fresh = 0 if run.workdir.repo.exists() else _IMPORTED
-        fs.need_space(run.workdir.tmp, (_TRANSIENT + fresh) * packed, "the build")
+    fresh = 0 if run.workdir.repo.exists() else _IMPORTED
+    fs.need_space(run.workdir.tmp, (_TRANSIENT + fresh) * packed, "the build")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosa.core import events, fs
-from cosa.core.errors import Problems
+from cosa.core import fs
+from cosa.core.errors import Problems, Where
 from cosa.model import document
 from cosa.model.imagespec import ImageSpec, load_image_spec
 from cosa.model.lockfile import Lockfile, load_lockfile
@@ -17,7 +16,7 @@ from cosa.model.treefile import Treefile, load_treefile
 from cosa.pipeline import gitstate
 from cosa.pipeline.gitstate import GitState
 from cosa.pipeline.workdir import Workdir
-from cosa.tools.repofile import RepoConfig, read_repo_files, select
+from cosa.tools.repofile import RepoConfig, read_repo_files
 
 # Where a definition's own files for tools stand in the commit, so that a disk image
 # can be made from the commit alone.
@@ -41,7 +40,8 @@ class Definition:
     @property
     def name(self) -> str:
         """What artefacts are named after; also the stateroot."""
-        return str(self.tree.name)
+        assert self.tree.name is not None, "load() has seen to it"
+        return self.tree.name
 
 
 def load(workdir: Workdir, arch: str) -> Definition:
@@ -54,6 +54,11 @@ def load(workdir: Workdir, arch: str) -> Definition:
     lockfiles: list[Lockfile] = []
     with problems.collecting():
         tree = load_treefile(manifest, arch)
+    if tree and not tree.name:
+        problems.add(
+            "treefile/no-name", "the treefile gives the OS no name", Where(str(manifest)),
+            fix="set name and summary below rojig: (or metadata:)",
+        )  # fmt: skip
     with problems.collecting():
         spec = load_image_spec(image)
     for path in workdir.lockfiles(arch):
@@ -88,33 +93,31 @@ def overrides_in_use(found: Definition) -> list[str]:
     return active
 
 
-def repositories(workdir: Workdir, found: Definition) -> tuple[list[RepoConfig], bool]:
-    """The repositories the treefile asks for, and whether the stand-in is among them.
+def repositories(workdir: Workdir, found: Definition) -> list[RepoConfig]:
+    """All repositories the definition's and the working directory's .repo files define.
 
-    With the stand-in it is brought up to date first, because its address is
-    the variable `standin` of .repo files.
+    When the treefile asks for the stand-in, that is brought up to date first,
+    because its address is the variable `standin` of .repo files.
     """
     folders = [found.config, *([workdir.yumrepos] if workdir.yumrepos.is_dir() else [])]
     variables = {
         "releasever": str(found.tree.releasever or ""),
         "basearch": found.arch,
-        **{key: str(value) for key, value in (found.tree.repovars or {}).items()},
+        **found.tree.repovars,
     }
-    wanted = [*(found.tree.repos or ()), *(found.tree.lockfile_repos or ())]
-    names = wanted if found.tree.repos is not None else None
+    wanted = None if found.tree.repos is None else {*found.tree.repos, *found.tree.lockfile_repos}
 
     def read(variables: dict[str, str]) -> list[RepoConfig]:
         return [repo for folder in folders for repo in read_repo_files(folder, variables)]
 
     configs = read(variables)
-    needed = [repo for repo in configs if (repo.id in names if names else repo.enabled)]
-    standin = any("standin" in repo.undefined for repo in needed)
-    if standin:
-        from cosa.standin.repository import make
+    needed = [r for r in configs if (r.enabled if wanted is None else r.id in wanted)]
+    if not any("standin" in repo.undefined for repo in needed):
+        return configs
+    from cosa.standin.repository import make, names_of
 
-        made = make(_package_names(found.tree), shared_cache(), found.arch)
-        configs = read(variables | {"standin": made.url})
-    return select(configs, names), standin
+    made = make(names_of(found.tree), shared_cache(), found.arch)
+    return read(variables | {"standin": made.url})
 
 
 def shared_cache() -> Path:
@@ -135,13 +138,6 @@ def share_layer(found: Definition, work: Path) -> Path:
 
 def _write_json(path: Path, value: object) -> None:
     fs.atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def _package_names(tree: Treefile) -> Sequence[str]:
-    """The names a treefile asks for, without version conditions such as `'podman >= 4.1'`."""
-    wanted = [*(tree.packages or ())]
-    wanted += [name for each in tree.repo_packages or () for name in each.packages]
-    return sorted({entry.split()[0] for entry in wanted if entry.strip()})
 
 
 def _if_filled(folder: Path, pattern: str) -> Path | None:

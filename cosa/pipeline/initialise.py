@@ -127,5 +127,3 @@ def _check_definition(folder: Path, variant: str) -> None:
             f"{folder} is no OS definition: it has no {' and no '.join(missing)}",
             fix=hint or "name a folder or git address with manifest.yaml and image.yaml",
         )
-
-

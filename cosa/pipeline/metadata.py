@@ -16,10 +16,10 @@ from cosa.core import clock, fs, store
 from cosa.core.store import Json
 from cosa.model import commitmeta
 from cosa.model.meta import Meta
+from cosa.pipeline import commitobject
 from cosa.pipeline.artefacts import Made
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs, Record, digest
-from cosa.tools import ostree
 
 _CONFIG_TAR = "coreos-assembler-config.tar.gz"
 _CONFIG_GIT = "coreos-assembler-config-git.json"
@@ -54,12 +54,12 @@ def commit_metadata(found: Definition) -> dict[str, Json]:
 def write(facts: Facts, folder: Path, repo: Path) -> None:
     """Write every describing file into a build's folder; meta.json last."""
     commit, found = facts.commit, facts.definition
-    metadata = ostree.commit_metadata(repo, commit.checksum)
+    metadata = commitobject.metadata(repo, commit.checksum)
     commitmeta.write(folder / "commitmeta.json", metadata)
     lock = folder / f"manifest-lock.generated.{found.arch}.json"
     facts.resolution.lockfile().write(lock)
     raw = folder / "ostree-commit-object"
-    raw.write_bytes(ostree.commit_variant(repo, commit.checksum))
+    raw.write_bytes(commitobject.path(repo, commit.checksum).read_bytes())
     raw.chmod(0o444)
     _write_config(found, folder)
     Record(facts.inputs, {name: made.step for name, made in facts.artefacts.items()}).write(folder)
