@@ -91,6 +91,8 @@ def _real_path(root: object, loc: Path, *, missing: bool) -> tuple[Path, tuple[i
             value = _at(value, (part,))
         elif missing and index == len(loc) - 1:
             pass
+        elif isinstance(value, Mapping) and part in value.values():
+            continue  # the tag of a tagged union: no choice was made
         else:
             if part != "[key]" and branch is None:
                 branch = (len(real), index)

@@ -112,13 +112,17 @@ class Treefile:
 
     @property
     def name(self) -> str | None:
-        """The OS's name, from rojig."""
-        return self.rojig.name if self.rojig else None
+        """The OS's name: rojig's, or `name` in metadata, where newer treefiles have it."""
+        return self.rojig.name if self.rojig else self._metadata_text("name")
 
     @property
     def summary(self) -> str | None:
-        """The OS in a few words, from rojig."""
-        return self.rojig.summary if self.rojig else None
+        """The OS in a few words, from rojig or metadata."""
+        return self.rojig.summary if self.rojig else self._metadata_text("summary")
+
+    def _metadata_text(self, key: str) -> str | None:
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else None
 
     def to_flat_json(self) -> str:
         """What `rpm-ostree compose tree --print-only` prints, to the byte."""

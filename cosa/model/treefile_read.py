@@ -179,8 +179,8 @@ class _Reader:
             what = f"a treefile written in place cannot use {name!r}"
             fix = "put it into a file of its own and include that"
             self.problems.add("treefile/inline", what, self.spot.where_key(name), fix=fix)
-        lost = [k for k in self.raw if k in ALIASES or k in ("variables", "platform-module")]
-        lost += [k for k in self.raw if _is_arch_packages(k)]
+        never = {*ALIASES, "variables", "platform-module"}
+        lost = [k for k in self.raw if k in never or _is_arch_packages(k)]
         raw = {k: v for k, v in self.raw.items() if k not in (*nested, *lost)}
         values = self._values(self._config(self._sort_keys(raw)))
         for name in values.get("packages", ()):
@@ -233,7 +233,7 @@ class _Reader:
             return TreeConfig.model_validate_json(json.dumps(written), strict=True)
         except ValidationError as err:
             self.problems.extend(explain.problems(err, TreeConfig, written, self.spot))
-            bad = {item["loc"][0] for item in err.errors()}
+            bad = {str(item["loc"][0]) for item in err.errors()}
             self.dropped.update(bad & {"releasever"})
             if "variables" in bad and isinstance(written["variables"], dict):
                 self.dropped.update(written["variables"])
