@@ -21,6 +21,7 @@ from cosa.compose.resolve import Resolution, resolve
 from cosa.core import clock, events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model import version as versions
+from cosa.model.platforms import platform
 from cosa.pipeline import artefacts, commits, definition, metadata, previous
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.inputs import inputs_of
@@ -31,7 +32,7 @@ from cosa.pipeline.workdir import Workdir, basearch
 from cosa.tools.repofile import RepoConfig
 
 DEFAULT_TARGETS = ("ostree", "qemu")
-TARGETS = ("ostree", "container", "qemu", "metal")
+_COMMIT_ONLY = ("ostree", "container")
 # Room needed, as multiples of the packed packages' size (measured: 230 MB of RPMs).
 _IMPORTED = 5  # package cache and repository, once
 _TRANSIENT = 8  # commit, archive, raw disk, qcow2
@@ -78,7 +79,7 @@ def build(workdir: Workdir, options: Options) -> Outcome:
 
     Raises `busy/locked` when another build runs here, and what the steps raise.
     """
-    targets = _targets(options.targets)
+    targets = _targets(options.targets, basearch())
     if options.version:
         versions.check_id(options.version)
     with _begun(workdir, options, targets) as run:
@@ -187,20 +188,12 @@ def _extend(run: _Run, before: Previous, inputs: Inputs, missing: Sequence[str])
     metadata.add_images(before.folder, made)
 
 
-def _targets(wanted: Sequence[str]) -> tuple[str, ...]:
-    """The artefacts to make; the commit's archive always. Raises `usage/target`."""
-    unknown = [name for name in wanted if name not in TARGETS]
-    if unknown:
-        raise CosaError(
-            "usage/target",
-            f"cosa cannot build '{unknown[0]}'",
-            fix=f"choose among {', '.join(TARGETS)}",
-            exit_class=ExitClass.USAGE,
-        )
-    if not wanted:
-        return DEFAULT_TARGETS
-    images = [name for name in TARGETS if name in wanted and name not in ("ostree", "container")]
-    return ("ostree", *images)
+def _targets(wanted: Sequence[str], arch: str) -> tuple[str, ...]:
+    """The artefacts to make; the commit's archive always. Raises `platform/...`."""
+    images = [name for name in wanted if name not in _COMMIT_ONLY]
+    for name in images:
+        platform(name, arch)
+    return ("ostree", *dict.fromkeys(images)) if wanted else DEFAULT_TARGETS
 
 
 def _need_writable(workdir: Workdir) -> None:

@@ -60,7 +60,8 @@ def load(workdir: Workdir, arch: str) -> Definition:
             fix="set name and summary below rojig: (or metadata:)",
         )  # fmt: skip
     with problems.collecting():
-        spec = load_image_spec(image)
+        stream = tree.variables.get("stream") if tree else None
+        spec = load_image_spec(image, stream=None if stream is None else str(stream))
     for path in workdir.lockfiles(arch):
         with problems.collecting():
             lockfiles.append(load_lockfile(path))
