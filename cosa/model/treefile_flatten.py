@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,16 +82,20 @@ def _flatten(walk: _Walk, path: Path, where: Where | None, depth: int) -> Layer 
 
 def _enter(walk: _Walk, path: Path, where: Where | None) -> bool:
     """Note that a file is being read; False when it is absent or was read before."""
+    what = ""
     try:
         info = path.stat()
-    except OSError as err:
-        walk.variables.complete = False
+        if not stat.S_ISREG(info.st_mode):
+            what = f"{path} is not a file"
+    except FileNotFoundError:
         what = f"the file {path} does not exist"
-        if not isinstance(err, FileNotFoundError):
-            what = f"the file {path} cannot be read: {err.strerror}"
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the name
+        what = f"the file {str(path)!r} cannot be read: {err}"
+    if what:
+        walk.variables.complete = False
+        code = "treefile/missing-include" if where else "treefile/missing"
         fix = "paths are relative to the file that includes" if where else ""
-        walk.problems.add("treefile/missing-include" if where else "treefile/missing", what,
-                          where or Where(str(path)), fix=fix)  # fmt: skip
+        walk.problems.add(code, what, where or Where(str(path)), fix=fix)
         return False
     ident = (info.st_dev, info.st_ino)
     if ident in walk.open:
