@@ -8,7 +8,6 @@ business and stay on, whatever the environment's configuration says.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,48 +115,19 @@ class Apt:
 
     def _essential(self) -> list[str]:
         """Names of all Essential packages; apt's pattern also has those marked Protected."""
-        text = run.run(["apt-cache", *self._options(), "show", "?essential"]).out
+        text = run.run(["apt-cache", *self.options(), "show", "?essential"]).out
         return sorted({item.name for item in deb822.parse(text) if item.essential})
 
     def controls(self, files: Sequence[DebFile]) -> dict[str, Control]:
         """Control data by name, from the signed lists."""
         wanted = {(file.name, file.version) for file in files}
         arguments = [f"{file.name}={file.version}" for file in files]
-        text = run.run(["apt-cache", *self._options(), "show", *arguments]).out
+        text = run.run(["apt-cache", *self.options(), "show", *arguments]).out
         found = {}
         for item in deb822.parse(text):
             if (item.name, item.version) in wanted:
                 found[item.name] = item
         return found
-
-    def download(self, files: Sequence[DebFile], folder: Path, step: events.Step) -> None:
-        """Fetch files to `folder/SHA256.deb`; apt's helper checks digests, resumes and retries.
-
-        Raises `standin/download` (class NETWORK) naming every package that
-        could not be had, or `standin/digest` (UNTRUSTED) where the content is not
-        what the signed lists say.
-        """
-        partial = folder / "partial"
-        partial.mkdir(parents=True, exist_ok=True)
-        arguments = []
-        for file in files:
-            arguments += [file.url, str(partial / f"{file.sha256}.deb"), f"SHA256:{file.sha256}"]
-        step.size = sum(file.size for file in files)
-        helper = ["/usr/lib/apt/apt-helper", *self._options()]
-        result = run.run([*helper, "download-file", *arguments], check=False)
-        problems = Problems()
-        for file in files:
-            path = partial / f"{file.sha256}.deb"
-            if path.exists() and path.stat().st_size == file.size:
-                os.utime(path)  # apt gives it the mirror's time; ours tells when it was used
-                path.rename(folder / path.name)
-            else:
-                problems.absorb(_not_fetched(file, result))
-        mismatch = any(problem.code == "standin/digest" for problem in problems)
-        problems.raise_if_any(
-            "some packages could not be fetched",
-            ExitClass.UNTRUSTED if mismatch else ExitClass.NETWORK,
-        )
 
     def _update(self) -> None:
         result = self._apt("update", "-q", "-o", "APT::Update::Error-Mode=any", check=False)
@@ -169,7 +139,8 @@ class Apt:
             "standin/signature" if untrusted else "standin/lists",
             "the package lists are not signed by a key apt trusts" if untrusted
             else "the package lists could not be fetched",
-            why=_errors(result), fix="look at /etc/apt/sources.list* and the network, then try again",
+            why=errors_of(result),
+            fix=f"look at the sources in {self.etc} and the network, then try again",
             exit_class=ExitClass.UNTRUSTED if untrusted else ExitClass.NETWORK,
         )  # fmt: skip
 
@@ -179,9 +150,10 @@ class Apt:
         return "\n".join([self.arch, str(_SETTINGS), *texts])
 
     def _apt(self, *arguments: str, check: bool = True) -> run.Result:
-        return run.run(["apt-get", *self._options(), *arguments], check=check)
+        return run.run(["apt-get", *self.options(), *arguments], check=check)
 
-    def _options(self) -> list[str]:
+    def options(self) -> list[str]:
+        """What each program of apt is told, to work in this root and check all it can."""
         private = {
             "Dir::Etc": self.etc, "Dir::State": self.root, "Dir::State::lists": self._lists,
             "Dir::State::status": self.root / "status", "Dir::Cache": self.root,
@@ -216,34 +188,16 @@ def _explain(result: run.Result, names: Sequence[str]) -> None:
             fix="check the name in the treefile's `packages`, or refresh: cosa standin --refresh",
         )
     problems.raise_if_any(f"{len(missing)} packages do not exist in Debian's repositories")
+    explanation = [*result.out.splitlines()[-30:], *result.err.splitlines()[-30:]]
     raise CosaError(
         "standin/unsolvable",
         "apt finds no way to install these packages together",
-        why=_errors(result) + "\n" + "\n".join(result.out.splitlines()[-30:]),
+        why="\n".join(line for line in explanation if not line.startswith("W:")),
     )
 
 
-def _not_fetched(file: DebFile, result: run.Result) -> CosaError:
-    reason = [
-        line for line in (result.err + result.out).splitlines()
-        if line.startswith(("E:", "W:", "Err")) and file.url in line
-    ]  # fmt: skip
-    text = "\n".join(reason) or _errors(result)
-    if "Hash Sum mismatch" in text or "unexpected size" in text:
-        return CosaError(
-            "standin/digest",
-            f"package {file.name}: the file fetched is not the one its repository signed",
-            why=text,
-            exit_class=ExitClass.UNTRUSTED,
-        )
-    return CosaError(
-        "standin/download", f"package {file.name}: {file.url} could not be fetched", why=text,
-        fix="try again; if the file is gone, refresh the lists: cosa standin --refresh",
-        exit_class=ExitClass.NETWORK,
-    )  # fmt: skip
-
-
-def _errors(result: run.Result) -> str:
+def errors_of(result: run.Result) -> str:
+    """The lines in which one of apt's programs says what went wrong."""
     lines = (result.err + "\n" + result.out).splitlines()
     chosen = [line for line in lines if line.startswith(("E:", "W:", "Err:"))]
     return "\n".join(chosen[-20:] or lines[-10:])

@@ -14,7 +14,7 @@ from cosa.core.errors import CosaError, ExitClass
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _ARCH = re.compile(r"[a-z0-9-]+")
 _RELATION = re.compile(
-    r"\s*([a-z0-9][a-z0-9+.-]*)(?::([a-z0-9-]+))?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([^\s)]+)\s*\))?\s*"
+    r"\s*([a-z0-9][a-z0-9+.-]*)(?::([a-z0-9-]+))?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([A-Za-z0-9.+~:-]+)\s*\))?\s*"
 )
 # Policy 7.1: the bare forms are deprecated spellings of these.
 _OPERATOR = {"<": "<=", ">": ">="}

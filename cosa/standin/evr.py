@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 from cosa.core.errors import CosaError, ExitClass
 
-_VERSION = re.compile(r"(?:(\d+):)?([A-Za-z0-9.+~-]+?)(?:-([A-Za-z0-9.+~]+))?")
+_VERSION = re.compile(r"(?:(\d+):)?([A-Za-z0-9.+~-]+?)(?<!-)(?:-([A-Za-z0-9.+~]+))?")
 _DPKG_PART = re.compile(r"(\D*)(\d*)")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model.treefile import Treefile
-from cosa.standin import apt, convert, essential, meaning, metadata, openpgp, worker
+from cosa.standin import apt, convert, download, essential, meaning, metadata, openpgp, worker
 from cosa.standin.apt import Apt, DebFile
 
 KEY_FILE = "RPM-GPG-KEY-standin"
@@ -68,13 +68,19 @@ class Closure:
 
 
 def make(
-    names: Sequence[str], cache: Path, arch: str = "x86_64", *, refresh: bool = False
+    names: Sequence[str],
+    cache: Path,
+    arch: str = "x86_64",
+    *,
+    refresh: bool = False,
+    etc: Path = Path("/etc/apt"),
 ) -> StandinRepo:
     """The repository with `names` (Debian's), Essential and all they need.
 
     Nothing changed: found by its inputs, without network. Package lists are
     fetched when absent, when apt's sources changed, with `refresh`, and once
     when a file on them is gone from the mirror. Two at once wait for each other.
+    `etc` is where apt's sources and keyrings are.
 
     Raises CosaError: `standin/arch`, `standin/no-such-package`,
     `standin/unsolvable`, `standin/meaning` (INPUT); `standin/lists`,
@@ -93,7 +99,7 @@ def make(
         events.step("stand-in repository") as step,
         store.lock(root / "lock", "making the stand-in repository", wait=True),
     ):
-        maker = _Maker(root, names, arch)
+        maker = _Maker(root, names, arch, etc)
         try:
             return maker.make(step, refresh=refresh)
         except CosaError as err:
@@ -120,12 +126,12 @@ def names_of(tree: Treefile) -> list[str]:
 class _Maker:
     """One run: the closure, then whatever is missing of it."""
 
-    def __init__(self, root: Path, names: Sequence[str], arch: str) -> None:
+    def __init__(self, root: Path, names: Sequence[str], arch: str, etc: Path) -> None:
         self.root = root
         self.names = sorted(set(names))
         self.arch = arch
         self.key = openpgp.load_or_create(root / "key")
-        self.apt = Apt(root / "apt" / arch, arch)
+        self.apt = Apt(root / "apt" / arch, arch, etc)
 
     def make(self, step: events.Step, *, refresh: bool) -> StandinRepo:
         self.apt.prepare(refresh=refresh)
@@ -201,7 +207,7 @@ class _Maker:
         fs.need_space(self.root, need + (64 << 20), "the stand-in repository")
         if absent:
             with events.step("download") as step:
-                self.apt.download(absent, debs, step)
+                download.fetch(self.apt, absent, debs, step)
                 step.summary = f"{len(absent)} packages"
         jobs = [
             worker.Job(

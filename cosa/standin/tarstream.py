@@ -61,6 +61,7 @@ class TarStream:
         for count in range(MAX_MEMBERS):
             block = self._next_header()
             if block is None:
+                self._drain()
                 return
             kind = chr(block[156]) if block[156] else FILE
             size = _number(block[124:136])
@@ -92,6 +93,13 @@ class TarStream:
         if told != sum(block) - sum(block[148:156]) + 8 * 32:
             raise bad("a header's checksum does not hold")
         return block
+
+    def _drain(self) -> None:
+        """Read to the end, or a damaged end of the compressed stream would go unseen."""
+        while chunk := self._source.read(CHUNK):
+            self._total += len(chunk)
+            if chunk.count(0) != len(chunk) or self._total > MAX_TOTAL:
+                raise bad("something follows its end")
 
     def _open(self, size: int) -> None:
         self._total += size

@@ -19,7 +19,7 @@ from typing import Any
 
 import cosa
 from cosa.core import events, fs, parallel, run
-from cosa.core.errors import CosaError, ExitClass, Problems
+from cosa.core.errors import CosaError, ExitClass, Problem, Problems
 from cosa.standin import convert, metadata
 from cosa.standin.openpgp import SigningKey
 
@@ -42,13 +42,13 @@ class Job:
 def convert_all(jobs: list[Job], key: SigningKey, step: events.Step) -> None:
     """Convert all, biggest first, on as many processes as we may use.
 
-    Every package that is refused is in the one error raised at the end,
-    `standin/bad-package` of class UNTRUSTED; the others are converted.
+    Every package that is refused is in the one error raised at the end, of
+    class UNTRUSTED; the others are converted.
     """
     todo: SimpleQueue[Job] = SimpleQueue()
     for job in sorted(jobs, key=lambda job: -job.size):
         todo.put(job)
-    problems = Problems()
+    refused: dict[str, Problem] = {}
     done: list[Job] = []
 
     def drive(_: int) -> None:
@@ -59,7 +59,7 @@ def convert_all(jobs: list[Job], key: SigningKey, step: events.Step) -> None:
                     job = todo.get_nowait()
                 except Empty:
                     return
-                _one(process, job, problems)
+                _one(process, job, refused)
                 done.append(job)
                 step.progress(len(done), len(jobs), "packages")
         finally:
@@ -67,6 +67,8 @@ def convert_all(jobs: list[Job], key: SigningKey, step: events.Step) -> None:
 
     count = min(parallel.jobs(), len(jobs))
     parallel.each(drive, range(count), limit=max(count, 1))
+    problems = Problems()
+    problems.extend(refused[name] for name in sorted(refused))
     problems.raise_if_any("some packages are refused", ExitClass.UNTRUSTED)
 
 
@@ -87,7 +89,7 @@ def _send(process: Popen[bytes], message: object) -> None:
     process.stdin.flush()
 
 
-def _one(process: Popen[bytes], job: Job, problems: Problems) -> None:
+def _one(process: Popen[bytes], job: Job, refused: dict[str, Problem]) -> None:
     assert process.stdout is not None
     _send(
         process,
@@ -108,7 +110,8 @@ def _one(process: Popen[bytes], job: Job, problems: Problems) -> None:
     if "errno" in answer:
         raise OSError(answer["errno"], answer["what"], answer["why"])
     if answer:
-        problems.add(answer["code"], f"package {job.name}: {answer['what']}", why=answer["why"])
+        what = f"package {job.name}: {answer['what']}"
+        refused[job.name] = Problem(answer["code"], what, why=answer["why"])
 
 
 def work(message: dict[str, Any], key: SigningKey) -> dict[str, str | int]:
