@@ -1,0 +1,1 @@
+"""Disk formats: each module has `convert(source, out)`."""
