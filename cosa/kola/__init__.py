@@ -1,1 +1,1 @@
-"""The test harness: machines in QEMU, on pytest."""
+"""Tests of guests: machines, judges of their consoles, a pytest plugin, reports."""

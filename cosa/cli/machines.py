@@ -1,0 +1,233 @@
+"""`run`, `kola`: boot the image, look around in it, test it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosa.cli.command import Context, command
+from cosa.cli.settings import settings
+
+if TYPE_CHECKING:
+    from cosa.tools.butane import Config
+    from cosa.tools.qemu import Firmware
+
+
+@command(
+    group="Machines",
+    iterable=["add_disk"],
+    short={
+        "ignition": "i", "butane": "B", "exec": "x", "memory": "m", "add_disk": "D", "console": "c",
+        "usernet": "U",
+    },
+    metavar={
+        "ignition": "FILE", "butane": "FILE", "exec": "COMMAND", "memory": "MIB",
+        "add_disk": "SIZE", "kargs": "ARGS", "firmware": "bios|uefi|uefi-secure",
+        "qemu_image": "FILE", "build": "ID", "output": "DIR", "smp": "N",
+    },
+    help={
+        "ignition": "Ignition config of the machine",
+        "butane": "Butane config of the machine",
+        "exec": "run a command and end with its exit status, instead of a shell",
+        "memory": "memory of the machine; default 2048",
+        "smp": "processors of the machine; default as many as here",
+        "add-disk": "attach an empty disk, as 5G or 5G:channel=nvme,serial=x; may be repeated",
+        "kargs": "append to the kernel's command line",
+        "firmware": "what the machine starts with; default bios",
+        "console": "the serial console on this terminal instead of SSH (Ctrl-a x ends it)",
+        "usernet": "let the machine reach the network",
+        "devshell": "a shell at once, the machine ends with it (this is what always happens)",
+        "qemu-image": "boot this disk image instead of a build's",
+        "build": "boot this build's image; default the latest",
+        "output": "keep console and journal below this folder; default tmp/run",
+    },
+)  # fmt: skip
+def run(
+    _c: Context,
+    *,
+    ignition: str = "",
+    butane: str = "",
+    exec: str = "",  # noqa: A002  the option's name
+    memory: int = 2048,
+    smp: int = 0,
+    add_disk: list[str] | None = None,
+    kargs: str = "",
+    firmware: str = "bios",
+    console: bool = False,
+    usernet: bool = False,
+    devshell: bool = False,  # noqa: ARG001  upstream's word for what we always do
+    qemu_image: str = "",
+    build: str = "",
+    output: str = "",
+) -> int:
+    """Boot the latest image and log in, or run a command in it."""
+    from cosa.core import events, parallel
+    from cosa.kola.machine import Host, Machine
+    from cosa.kola.spec import MachineSpec, parse_disk
+
+    image = _image(qemu_image, build)
+    spec = MachineSpec(
+        image=image,
+        ignition=_config(ignition, butane),
+        firmware=_firmware(firmware),
+        memory=memory,
+        cpus=smp or parallel.jobs(),
+        kargs=tuple(kargs.split()),
+        disks=tuple(parse_disk(text) for text in add_disk or ()),
+        network=usernet,
+        autologin=True,
+    )
+    folder = Path(output) if output else settings().workdir / "tmp/run"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = Host(_accelerator())
+    events.note(f"image {image}")
+    with Machine.boot(spec, folder, host, login=not console, interactive=console) as machine:
+        if console:
+            machine.wait_end()
+            return 0
+        if not exec:
+            return machine.shell()
+        result = machine.ssh(exec, check=False, timeout=3600)
+        os.write(1, result.raw)
+        if result.err:
+            os.write(2, result.err.encode() + b"\n")
+        return result.status
+
+
+@command(
+    group="Machines",
+    passthrough="words",
+    iterable=["tag"],
+    short={"parallel": "j"},
+    metavar={
+        "parallel": "N|auto", "output": "DIR", "qemu_image": "FILE", "build": "ID", "tag": "TAG",
+        "qemu_memory": "MIB", "qemu_firmware": "bios|uefi|uefi-secure", "tests": "DIR",
+        "extend_timeout_percentage": "N", "words": "run|list [GLOB...] [PYTEST OPTION...]",
+    },
+    help={
+        "parallel": "workers side by side; default by processors and memory",
+        "output": "where results go; default tmp/kola, or below $ARTIFACT_DIR",
+        "qemu-image": "test this disk image instead of a build's",
+        "build": "test this build's image; default the latest",
+        "tag": "tests with this tag, or with !TAG all but those; may be repeated",
+        "qemu-memory": "memory a machine has at least; default 1024",
+        "qemu-firmware": "firmware of tests that name none; default bios",
+        "tests": "folder of the tests; default cosa's own",
+        "extend-timeout-percentage": "stretch every time-out",
+        "json": "list as JSON",
+        "words": "what to do (run by default), names to select, and options of pytest",
+    },
+)  # fmt: skip
+def kola(
+    _c: Context,
+    words: list[str],
+    *,
+    parallel: str = "auto",
+    output: str = "",
+    qemu_image: str = "",
+    build: str = "",
+    tag: list[str] | None = None,
+    qemu_memory: int = 1024,
+    qemu_firmware: str = "bios",
+    tests: str = "",
+    extend_timeout_percentage: int = 0,
+    json: bool = False,
+) -> None:
+    """Test the latest image: `kola run`, `kola list`."""
+    from cosa.cli import kolawords
+    from cosa.kola import session
+
+    asked = kolawords.split(words, {
+        "parallel": parallel, "output": output, "qemu_image": qemu_image, "build": build,
+        "tag": list(tag or ()), "qemu_memory": qemu_memory, "qemu_firmware": qemu_firmware,
+        "tests": tests, "extend_timeout_percentage": extend_timeout_percentage, "json": json,
+    })  # fmt: skip
+    folder = Path(asked.tests).absolute() if asked.tests else kolawords.own_tests()
+    if asked.verb == "list":
+        wanted = session.Run(folder, Path(), Path(), globs=asked.globs, tags=asked.tags)
+        kolawords.print_list(session.collect(wanted), as_json=asked.json)
+        return
+    image = _image(asked.qemu_image, asked.build)
+    session.run(
+        session.Run(
+            tests=folder,
+            image=image.absolute(),
+            output=_output(asked.output),
+            build=None if asked.qemu_image else image.parent.absolute(),
+            accelerator=_accelerator(),
+            globs=asked.globs,
+            tags=asked.tags,
+            workers=kolawords.workers(asked.parallel),
+            memory=asked.qemu_memory,
+            firmware=_firmware(asked.qemu_firmware),
+            patience=1 + asked.extend_timeout_percentage / 100,
+            extra=asked.extra,
+        )
+    )
+
+
+def _image(qemu_image: str, build: str) -> Path:
+    """The disk to boot: a file named outright, or that of a build."""
+    from cosa.core.errors import CosaError, ExitClass
+    from cosa.pipeline.workdir import Workdir
+
+    if qemu_image:
+        path = Path(qemu_image)
+        if not path.is_file():
+            raise CosaError(
+                "usage/no-image", f"there is no disk image {path}", exit_class=ExitClass.USAGE
+            )
+        return path
+    return Workdir(settings().workdir).image_path("qemu", build)
+
+
+def _config(ignition: str, butane: str) -> Config | None:
+    from cosa.cli.parse import usage_error
+    from cosa.core import events
+    from cosa.tools import butane as tool
+
+    if ignition and butane:
+        raise usage_error("exclusive", "--ignition and --butane exclude each other")
+    if not ignition and not butane:
+        return None
+    checked = tool.load_butane(Path(butane)) if butane else tool.load_ignition(Path(ignition))
+    for warning in checked.warnings:
+        events.warn(f"{warning.where}: {warning.what}")
+    return checked.config
+
+
+def _firmware(name: str) -> Firmware:
+    from cosa.cli.parse import nearest, usage_error
+    from cosa.tools.qemu import Firmware
+
+    try:
+        return Firmware(name)
+    except ValueError:
+        names = ", ".join(Firmware)
+        raise usage_error(
+            "option-value", f"there is no firmware '{name}'",
+            fix=f"{nearest(name, list(Firmware))} choose one of {names}".strip(),
+        ) from None  # fmt: skip
+
+
+def _accelerator() -> str:
+    """The accelerator guests really boot under here; says which and why."""
+    from cosa.core import events
+    from cosa.tools import probe
+
+    cache = Path(os.environ.get("COSA_CACHE") or Path.home() / ".cache/cosa")
+    chosen = probe.accelerator(cache)
+    found = probe.accelerators(cache)
+    if chosen == "kvm":
+        events.note(f"accelerator kvm: a probe guest booted in {found.kvm:.2f} s")
+    else:
+        events.note(f"accelerator tcg (slow), not kvm: {found.kvm_trouble}")
+    return chosen
+
+
+def _output(given: str) -> Path:
+    if given:
+        return Path(given).absolute()
+    artifacts = os.environ.get("ARTIFACT_DIR")
+    return (Path(artifacts) if artifacts else settings().workdir / "tmp") / "kola"

@@ -1,0 +1,68 @@
+"""Machines of one worker: a shared one, up as long as tests want it, and private ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosa.core.errors import CosaError, ExitClass
+from cosa.kola.machine import Host, Machine
+from cosa.kola.spec import MachineSpec
+
+
+class Pool:
+    """Boots machines below `output`. At most one shared machine is up at a time."""
+
+    def __init__(self, output: Path, host: Host) -> None:
+        self.output, self.host = output, host
+        self._shared: Machine | None = None
+        self._key = ""
+        self._failed: dict[str, CosaError] = {}
+        self._checks = True
+
+    def shared(self, key: str, spec: MachineSpec, *, checks: bool) -> Machine:
+        """The machine of this key; booted and checked unless it is up.
+
+        A machine that would not boot is not tried again: each further test
+        that wants it says so at once (`kola/not-run`). One broken by an
+        earlier test is replaced.
+        """
+        if self._shared and self._key == key and self._shared.usable:
+            return self._shared
+        self.drop_shared()
+        if key in self._failed:
+            raise CosaError(
+                "kola/not-run", "not run: the machine shared with other tests did not come up",
+                why=str(self._failed[key]), exit_class=ExitClass.TESTS,
+            )  # fmt: skip
+        try:
+            machine = self.fresh(spec, f"shared-{key}", checks=checks)
+        except CosaError as err:
+            self._failed[key] = err
+            raise
+        self._shared, self._key, self._checks = machine, key, checks
+        return machine
+
+    def fresh(self, spec: MachineSpec, name: str, *, checks: bool) -> Machine:
+        """A machine of its own, which the caller closes."""
+        machine = Machine.boot(spec, self.output / name, self.host)
+        if checks:
+            try:
+                machine.check()
+            except BaseException:
+                machine.close()
+                raise
+        return machine
+
+    def finish_shared(self) -> None:
+        """Close the shared machine after a last check. Raises what the check found."""
+        try:
+            if self._shared and self._shared.usable and self._checks:
+                self._shared.check()
+        finally:
+            self.drop_shared()
+
+    def drop_shared(self) -> None:
+        """Close the shared machine, whatever its state."""
+        machine, self._shared = self._shared, None
+        if machine:
+            machine.close()
