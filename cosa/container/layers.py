@@ -1,0 +1,175 @@
+"""The layers of an OSTree commit as a container image: what is in them, in which order.
+
+Form: ostree-ext's "encapsulated" commit, format 1 (its `tar/export.rs`). Each layer is a tar
+that carries a piece of an OSTree repository of mode bare-split-xattrs below
+`sysroot/ostree/repo`, and hard links from the paths of the OS to those objects, so that a
+container engine sees the file system and an OSTree client the commit. Layer 0 holds the commit,
+all directory objects and the directories; the layers behind hold files.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cosa.container import tarstream
+from cosa.container.objects import Objects
+
+_REPO = "sysroot/ostree/repo"
+_CONFIG = b"[core]\nrepo_version=1\nmode=bare-split-xattrs\n"
+_FOLDERS = (
+    "extensions", "refs", "refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp", "tmp/cache",
+)  # fmt: skip
+
+
+class Sink(Protocol):
+    """Where a tar goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes."""
+
+
+@dataclass
+class Walk:
+    """A commit's tree, walked in sorted order: what layers are cut from."""
+
+    root_meta: str
+    root_tree: str
+    folders: list[tuple[str, str]] = field(default_factory=list)  # (path, dirmeta)
+    objects: list[tuple[str, str]] = field(default_factory=list)  # (checksum, kind), once each
+    paths: dict[str, list[str]] = field(default_factory=dict)  # content checksum -> paths
+
+
+def walk(objects: Objects, root_tree: str, root_meta: str) -> Walk:
+    """Walk a commit's tree. Paths are relative, with usr/etc shown as etc."""
+    found = Walk(root_meta, root_tree)
+    seen: set[tuple[str, str]] = set()
+
+    def note(checksum: str, kind: str) -> None:
+        if (checksum, kind) not in seen:
+            seen.add((checksum, kind))
+            found.objects.append((checksum, kind))
+
+    def descend(path: str, tree: str, *, shown: bool) -> None:
+        note(tree, "dirtree")
+        listing = objects.tree(tree)
+        for name, checksum in listing.files:
+            found.paths.setdefault(checksum, [])
+            if shown:
+                found.paths[checksum].append(_shown(path, name))
+        for name, below, meta in listing.folders:
+            note(meta, "dirmeta")
+            here = _shown(path, name)
+            # The layers' own sysroot/ostree/repo is there; a tar must not name a path twice.
+            visible = shown and here != "sysroot"
+            if visible:
+                found.folders.append((here, meta))
+            descend(here, below, shown=visible)
+
+    note(root_meta, "dirmeta")
+    descend("", root_tree, shown=True)
+    return found
+
+
+def write_commit_layer(
+    out: Sink, objects: Objects, found: Walk, commit: str, commitmeta: bytes | None
+) -> None:
+    """Layer 0. The commit must come before every other object, its detached metadata next."""
+    uid, gid, mode = objects.folder_meta(found.root_meta)
+    out.write(_folder("./", mode, uid, gid))
+    _write_structure(out)
+    _write_object(out, commit, "commit", objects.metadata(commit, "commit"))
+    if commitmeta is not None:
+        _write_object(out, commit, "commitmeta", commitmeta)
+    for checksum, kind in found.objects:
+        _write_object(out, checksum, kind, objects.metadata(checksum, kind))
+    for path, meta in found.folders:
+        uid, gid, mode = objects.folder_meta(meta)
+        out.write(_folder(f"./{path}", mode, uid, gid))
+    there = {path for path, _ in found.folders}
+    if "var" in there and "var/tmp" not in there:
+        out.write(_folder("./var/tmp", 0o1777, 0, 0))
+    out.write(tarstream.end())
+
+
+def write_content_layer(out: Sink, objects: Objects, content: Mapping[str, Iterable[str]]) -> None:
+    """A layer with file objects, by checksum, each followed by hard links at its paths."""
+    _write_structure(out)
+    for checksum in sorted(content):
+        for piece in _content(objects, checksum, content[checksum]):
+            out.write(piece)
+    out.write(tarstream.end())
+
+
+def _content(objects: Objects, checksum: str, paths: Iterable[str]) -> Iterator[bytes]:
+    name = _object(checksum, "file")
+    with objects.open(checksum) as (content, read):
+        # Importers want the xattrs directly before the object they belong to.
+        link = _object(checksum, "file-xattrs-link")
+        yield tarstream.header(tarstream.REGULAR, link, size=len(content.xattrs))
+        yield tarstream.padded(content.xattrs)
+        # The label is the client's to set: container engines refuse it.
+        xattrs = [pair for pair in content.pairs() if pair[0] != b"security.selinux"]
+        is_link = stat.S_ISLNK(content.mode)
+        kind = tarstream.SYMLINK if is_link else tarstream.REGULAR
+        mode = stat.S_IMODE(content.mode)
+        uid, gid = content.uid, content.gid
+        yield tarstream.header(
+            kind, name, size=content.size, mode=mode, uid=uid, gid=gid,
+            target=content.target, xattrs=xattrs,
+        )  # fmt: skip
+        left = content.size
+        while left:
+            data = read(min(left, 1 << 20))
+            if not data:
+                raise EOFError(f"the object {checksum} is shorter than it says")
+            left -= len(data)
+            yield data
+        yield b"\0" * tarstream.padding(content.size)
+    for path in paths:
+        if content.size or is_link:
+            yield tarstream.header(
+                tarstream.LINK, _bytes(path), mode=mode, uid=uid, gid=gid, target=name
+            )
+        else:
+            # Engines would write through a link into the object: an empty file stands alone.
+            yield tarstream.header(tarstream.REGULAR, _bytes(path), mode=mode, uid=uid, gid=gid)
+
+
+def _write_structure(out: Sink) -> None:
+    parts = _REPO.split("/")
+    for count in range(1, len(parts) + 1):
+        out.write(_folder("/".join(parts[:count])))
+    out.write(_folder(f"{_REPO}/objects"))
+    for number in range(256):
+        out.write(_folder(f"{_REPO}/objects/{number:02x}"))
+    for name in _FOLDERS:
+        out.write(_folder(f"{_REPO}/{name}"))
+    out.write(tarstream.header(tarstream.REGULAR, _bytes(f"{_REPO}/config"), size=len(_CONFIG)))
+    out.write(tarstream.padded(_CONFIG))
+
+
+def _write_object(out: Sink, checksum: str, kind: str, data: bytes) -> None:
+    out.write(tarstream.header(tarstream.REGULAR, _object(checksum, kind), size=len(data)))
+    out.write(tarstream.padded(data))
+
+
+def _object(checksum: str, kind: str) -> bytes:
+    return _bytes(f"{_REPO}/objects/{checksum[:2]}/{checksum[2:]}.{kind}")
+
+
+def _folder(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bytes:
+    return tarstream.header(
+        tarstream.DIRECTORY, _bytes(path), mode=stat.S_IMODE(mode), uid=uid, gid=gid
+    )
+
+
+def _shown(folder: str, name: str) -> str:
+    path = f"{folder}/{name}" if folder else name
+    return "etc" if path == "usr/etc" else path
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
