@@ -1,0 +1,1 @@
+"""Figures, side by side with a peer in one run: `bin/bench` prints a table and JSON."""
