@@ -53,6 +53,10 @@ JUDGES: tuple[Judge, ...] = (
         "emergency shell", fatal=True,
     ),
     _judge("dracut", r"dracut: Refusing to continue", "dracut gave up", fatal=True),
+    _judge(
+        "switch-root", r"Switch root target contains no usable init|Failed to switch root",
+        "the initramfs found no system to start", fatal=True,
+    ),
     _judge("panic", r"Kernel panic - not syncing", "kernel panic", fatal=True),
     _judge(
         "grub", r"^grub rescue>|(?:free|alloc) magic is broken", "GRUB cannot go on", fatal=True

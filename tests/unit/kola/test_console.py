@@ -66,6 +66,7 @@ def test_a_line_may_come_in_pieces(log: Path) -> None:
         ("Press Enter for emergency shell or wait 5 minutes", "emergency"),
         ('You are in emergency mode. After logging in, type "journalctl -xb"', "emergency"),
         ("dracut: Refusing to continue", "dracut"),
+        ("[!!!!!!] Switch root target contains no usable init.", "switch-root"),
         (
             "[ 9.9] ignition[534]: CRITICAL : Ignition failed: failed to create users/groups",
             "ignition",
