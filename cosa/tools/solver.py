@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,10 @@ class Solved:
 def bindings() -> ModuleType:
     """python3-solv, loaded on first use."""
     try:
-        import solv
+        # SWIG's types warn while they are made; turned into an error (-W error) that crashes.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import solv
     except ImportError as err:
         raise CosaError(
             "env/missing-tool",
@@ -237,6 +241,8 @@ class Universe:
     def _jobs(self) -> list[Any]:
         solv = bindings()
         problems = Problems()
+        self._check_repo_packages(problems)
+        problems.raise_if_any("repo-packages cannot be followed")
         jobs: list[Any] = []
         for spec in sorted(set(self.request.packages)):
             found = self.find(spec)
@@ -244,7 +250,6 @@ class Universe:
                 self._missing(spec, problems)
             else:
                 jobs += found.jobs(solv.Job.SOLVER_INSTALL)
-        self._check_repo_packages(problems)
         problems.raise_if_any("packages are missing")
         return jobs
 

@@ -36,8 +36,10 @@ class _Explainer:
             infos = [info for rule in problem.findallproblemrules() for info in rule.allinfos()]
             self._look_for_paths(infos)
             self._one(infos, found)
+        told = Problems()
+        told.extend(dict.fromkeys(found))
         try:
-            found.raise_if_any("the packages asked for cannot be installed together")
+            told.raise_if_any("the packages asked for cannot be installed together")
         except CosaError as err:
             return err
         return CosaError("resolve/unsolvable", "the packages asked for do not fit together")
