@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,10 +96,7 @@ def make(
         )  # fmt: skip
     root = cache / "standin"
     root.mkdir(parents=True, exist_ok=True)
-    with (
-        events.step("stand-in repository") as step,
-        store.lock(root / "lock", "making the stand-in repository", wait=True),
-    ):
+    with events.step("stand-in repository") as step, _locked(root / "lock"):
         maker = _Maker(root, names, arch, etc)
         try:
             return maker.make(step, refresh=refresh)
@@ -110,6 +108,21 @@ def make(
                 return maker.make(step, refresh=True)
             except CosaError as second:
                 raise (err if second.code == "standin/lists" else second) from None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One maker at a time; whoever comes second says that it waits, and for whom."""
+    purpose = "making the stand-in repository"
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.lock(path, purpose))
+        except CosaError as err:
+            if err.exit_class != ExitClass.BUSY:
+                raise
+            events.note(f"waiting: {err.what}")
+            held.enter_context(store.lock(path, purpose, wait=True))
+        yield
 
 
 def names_of(tree: Treefile) -> list[str]:
