@@ -126,6 +126,7 @@ def _archive(job: Job, step: str) -> Made:
             job.commit.checksum,
             out,
             labels={key: value for key, value in labels.items() if value},
+            arch=job.definition.arch,
         )
         return _finished(out, step, this)
 
@@ -144,12 +145,13 @@ def _images(job: Job, targets: list[str], steps: Mapping[str, str]) -> dict[str,
         with events.step(_title(target)) as this:
             platform = PLATFORMS[target]
             stamped = job.scratch / f"{target}.raw"
-            stamp(raw, stamped, target, found.arch, found.platforms)
+            size = found.image.size if platform.cloud_size else 0
+            last = target == targets[-1]
+            stamp(raw, stamped, target, found.arch, found.platforms, size_gib=size, move=last)
             out = job.out / file_name(job, target, platform.suffix)
             convert(stamped, out, platform.format)
             stamped.unlink(missing_ok=True)
             made[target] = _finished(out, steps[target], this)
-    raw.unlink()
     return made
 
 
