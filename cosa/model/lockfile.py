@@ -201,10 +201,13 @@ def _entry(name: str, group: Sequence[Package]) -> LockedPackage:
 
 
 def _extra(package: Package) -> dict[str, JsonValue]:
+    # A file of this machine (overrides/rpm) is known elsewhere by its name only.
+    local = package.location.startswith("file://")
+    location = package.location.rpartition("/")[2] if local else package.location
     values: dict[str, JsonValue] = {
         "sourcerpm": package.source_name,
         "size": package.size,
-        "location": package.location,
+        "location": location,
         "repo": package.repo,
     }
     return {key: value for key, value in values.items() if value}

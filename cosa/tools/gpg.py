@@ -95,7 +95,7 @@ def verify_detached(data: bytes, signature: bytes, keys: KeySet, what: str) -> s
         parsed = pysequoia.Sig.from_bytes(signature)
     except Exception as err:
         _untrusted("gpg/bad-signature", f"the signature of {what} is not readable", str(err))
-    issuer = (parsed.issuer_fpr or parsed.issuer_key_id or "unknown").upper()
+    issuer = (parsed.issuer_fingerprint or parsed.issuer_key_id or "unknown").upper()
     try:
         result = pysequoia.verify(bytes=data, store=lambda _ids: list(keys.certs), signature=parsed)
     except Exception as err:

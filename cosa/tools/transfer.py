@@ -194,9 +194,11 @@ def get_repomd(repo: RepoConfig, scratch: Path) -> bytes:
     Raises `fetch/not-found` or `fetch/failed`, class NETWORK.
     """
     lib = _librepo()
-    for pause in (*_PAUSES, None):
+    for number, pause in enumerate((*_PAUSES, None)):
         made = handle(repo)
-        made.destdir = str(scratch)
+        folder = scratch / str(number)  # librepo wants to make its folders itself
+        folder.mkdir(parents=True)
+        made.destdir = str(folder)
         made.yumdlist = lib.LR_YUM_REPOMDONLY
         result = lib.Result()
         try:
