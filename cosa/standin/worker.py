@@ -23,7 +23,7 @@ from cosa.core.errors import CosaError, ExitClass, Problem, Problems
 from cosa.standin import convert, metadata
 from cosa.standin.openpgp import SigningKey
 
-_MEMORY = 2 << 30  # address space of one worker: a bomb fails, the machine lives
+_MEMORY = 1 << 30  # address space of one worker: a bomb fails, the machine lives
 
 
 @dataclass(frozen=True)
