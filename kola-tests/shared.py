@@ -92,6 +92,8 @@ systemd:
 """
 
 SHARED = pytest.mark.kola(butane=CONFIG)
+# What one boot and a few seconds can tell: quickstart's choice.
+SMOKE = pytest.mark.kola(tags=("smoke",))
 
 
 @dataclass(frozen=True)

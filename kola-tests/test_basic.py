@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from shared import SHARED
+from shared import SHARED, SMOKE
 
 from cosa.kola.image import Build
 from cosa.kola.machine import Machine
 
-pytestmark = SHARED
+pytestmark = [SHARED, SMOKE]
 
 
 def test_multi_user(machine: Machine) -> None:

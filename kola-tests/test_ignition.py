@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from shared import SHARED
+from shared import SHARED, SMOKE
 
 from cosa.core.errors import CosaError
 from cosa.kola.machine import Machine
 
 
+@SMOKE
 @SHARED
 def test_files(machine: Machine) -> None:
     """Files, folders and links with content, mode and owner."""
@@ -26,6 +27,7 @@ def test_files(machine: Machine) -> None:
     assert machine.out("hostname") == "camelot"
 
 
+@SMOKE
 @SHARED
 def test_users(machine: Machine) -> None:
     """Users and groups with their ids; a home only where one was asked for."""
@@ -38,6 +40,7 @@ def test_users(machine: Machine) -> None:
     assert "sudo" in machine.out("id -nG core").split()
 
 
+@SMOKE
 @SHARED
 def test_units(machine: Machine) -> None:
     """Units written, enabled, instantiated, masked, extended."""

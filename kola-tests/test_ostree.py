@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import NEXT_FILE
-from shared import SHARED, booted, deployments
+from shared import SHARED, SMOKE, booted, deployments
 
 from cosa.kola.image import Build
 from cosa.kola.machine import Machine
@@ -12,6 +12,7 @@ from cosa.kola.machine import Machine
 pytestmark = SHARED
 
 
+@SMOKE
 def test_status(machine: Machine, build: Build) -> None:
     """`ostree admin status` equals meta.json."""
     (only,) = deployments(machine)

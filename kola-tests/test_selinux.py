@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from shared import SHARED
+from shared import SHARED, SMOKE
 
 from cosa.kola.machine import Machine
 
 pytestmark = SHARED
 
 
+@SMOKE
 def test_permissive(machine: Machine) -> None:
     """The policy is loaded and permissive, services run in their domains."""
     assert machine.out("cat /sys/fs/selinux/enforce") == "0"

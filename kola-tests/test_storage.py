@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from shared import SHARED
+from shared import SHARED, SMOKE
 
 from cosa.kola.machine import Machine
 
@@ -29,6 +29,7 @@ def idents(machine: Machine) -> dict[str, str]:
     return {"boot": boot, "root": root, "disk": disk}
 
 
+@SMOKE
 def test_root_grown(machine: Machine) -> None:
     """The root filesystem fills the disk."""
     disk = int(machine.out("lsblk -bdno SIZE /dev/vda"))
@@ -36,6 +37,7 @@ def test_root_grown(machine: Machine) -> None:
     assert root > 0.85 * (disk - 513 * 2**20), (root, disk)
 
 
+@SMOKE
 def test_uuids(machine: Machine) -> None:
     """No machine keeps the ids of the image."""
     found = idents(machine)
@@ -44,6 +46,7 @@ def test_uuids(machine: Machine) -> None:
     assert all(re.fullmatch(r"[0-9a-f-]{36}", value) for value in found.values()), found
 
 
+@SMOKE
 def test_partitions(machine: Machine) -> None:
     """Numbers and labels are where everything expects them."""
     shown = machine.out("lsblk -nro PARTN,PARTLABEL /dev/vda").split("\n")

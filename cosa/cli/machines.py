@@ -80,7 +80,7 @@ def run(
     )
     folder = Path(output) if output else settings().workdir / "tmp/run"
     folder.mkdir(parents=True, exist_ok=True)
-    host = Host(_accelerator())
+    host = Host(accelerator())
     events.note(f"image {image}")
     with Machine.boot(spec, folder, host, login=not console, interactive=console) as machine:
         if console:
@@ -155,7 +155,7 @@ def kola(
             image=image.absolute(),
             output=_output(asked.output),
             build=None if asked.qemu_image else image.parent.absolute(),
-            accelerator=_accelerator(),
+            accelerator=accelerator(),
             globs=asked.globs,
             tags=asked.tags,
             workers=kolawords.workers(asked.parallel),
@@ -211,7 +211,7 @@ def _firmware(name: str) -> Firmware:
         ) from None  # fmt: skip
 
 
-def _accelerator() -> str:
+def accelerator() -> str:
     """The accelerator guests really boot under here; says which and why."""
     from cosa.core import events
     from cosa.tools import probe

@@ -1,0 +1,177 @@
+"""The pytest plugin on small test files: names, selection, order, verdicts, reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cosa.core.errors import CosaError, ExitClass
+from cosa.kola import plugin, session
+from cosa.kola.session import Run
+
+TESTS = '''
+import pytest
+from cosa.core.errors import CosaError
+
+kola = pytest.mark.kola
+
+@kola(stage=2)
+def test_last(machine): ...
+
+@kola(stage=1, tags=["slow"])
+def test_middle(machine): ...
+
+@kola(memory=4096)
+def test_big(machine): ...
+
+def test_first(machine):
+    """Comes before the staged ones."""
+
+def test_alone(boot): ...
+
+@pytest.mark.parametrize("kind", ["a", "b"])
+def test_kinds(kind): ...
+'''
+
+VERDICTS = """
+import pytest
+from cosa.core.errors import CosaError, ExitClass
+
+def test_good(): ...
+
+def test_bad():
+    raise CosaError("kola/x", "the wizard is gone", why="he left", exit_class=ExitClass.TESTS)
+
+def test_wrong():
+    assert 1 == 2
+
+def test_skipped():
+    pytest.skip("no wizard here")
+
+@pytest.mark.kola(fimware="uefi")
+def test_marker(boot):
+    boot()
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test has its own test_it.py; Python would keep the first."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("test_it", "test_broken"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Run:
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / "test_it.py").write_text(TESTS)
+    return Run(folder, tmp_path / "disk", tmp_path / "out", workers=1)
+
+
+def select(wanted: Run, *globs: str, tags: tuple[str, ...] = ()) -> list[str]:
+    run = Run(wanted.tests, wanted.image, wanted.output, globs=globs, tags=tags)
+    return [plugin.name_of(item) for item in session.collect(run)]
+
+
+def test_tests_of_one_machine_stand_together_by_stage(wanted: Run) -> None:
+    items = session.collect(wanted)
+    assert [plugin.name_of(item) for item in items] == [
+        "it.first", "it.middle", "it.last", "it.big", "it.alone", "it.kinds.a", "it.kinds.b",
+    ]  # fmt: skip
+    groups = [plugin.group_of(item) for item in items]
+    assert len(set(groups[:3])) == 1
+    assert len(set(groups)) == 5
+    assert session.workers_for(1024, items[:3]) == 1
+    assert session.workers_for(1 << 40, items) == 1
+
+
+@pytest.mark.parametrize(
+    ("globs", "tags", "expected"),
+    [
+        (("it.kinds.*",), (), ["it.kinds.a", "it.kinds.b"]),
+        (("it.a*", "it.b*"), (), ["it.big", "it.alone"]),
+        ((), ("slow",), ["it.middle"]),
+        (("it.big",), ("slow",), ["it.middle", "it.big"]),
+        (("it.*",), ("!slow",), ["it.first", "it.last", "it.big", "it.alone", "it.kinds.a",
+                                 "it.kinds.b"]),
+    ],
+)  # fmt: skip
+def test_selection(
+    wanted: Run, globs: tuple[str, ...], tags: tuple[str, ...], expected: list[str]
+) -> None:
+    assert select(wanted, *globs, tags=tags) == expected
+
+
+def test_listing_says_what_a_test_is_about(wanted: Run) -> None:
+    rows = plugin.listing(session.collect(wanted))
+    assert rows[0]["Description"] == "Comes before the staged ones."
+    assert rows[1]["Tags"] == ["slow"]
+
+
+def test_a_glob_that_matches_nothing_is_an_error(wanted: Run) -> None:
+    with pytest.raises(CosaError) as caught:
+        session.run(Run(wanted.tests, wanted.image, wanted.output, globs=("nothing*",)))
+    assert (caught.value.code, caught.value.exit_class) == ("kola/no-match", ExitClass.USAGE)
+    assert not wanted.output.exists()
+
+
+def test_a_broken_test_file_names_itself(wanted: Run) -> None:
+    (wanted.tests / "test_broken.py").write_text("import nothing_of_the_kind\n")
+    with pytest.raises(CosaError) as caught:
+        session.run(wanted)
+    assert caught.value.code == "kola/load"
+    assert "nothing_of_the_kind" in caught.value.why
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verdicts_and_reports(wanted: Run, capfd: pytest.CaptureFixture[str], workers: int) -> None:
+    (wanted.tests / "test_it.py").write_text(VERDICTS)
+    with pytest.raises(CosaError) as caught:
+        session.run(Run(wanted.tests, wanted.image, wanted.output, workers=workers))
+    assert (caught.value.code, caught.value.exit_class) == ("kola/failed", ExitClass.TESTS)
+    shown = capfd.readouterr().out
+    assert "=== RUN   it.good" in shown
+    assert "--- PASS: it.good (" in shown
+    assert "the wizard is gone\n    he left" in shown
+    assert "1 passed, 1 skipped, 3 failed in" in shown
+    assert shown.rstrip().endswith(f"FAIL, output in {wanted.output}")
+    report = json.loads((wanted.output / "reports/report.json").read_text())
+    assert {test["name"]: test["result"] for test in report["tests"]} == {
+        "it.good": "PASS", "it.bad": "FAIL", "it.wrong": "FAIL", "it.skipped": "SKIP",
+        "it.marker": "FAIL",
+    }  # fmt: skip
+    assert (report["result"], report["platform"]) == ("FAIL", "qemu")
+    outputs = {test["name"]: test["output"] for test in report["tests"]}
+    assert "knows no fimware" in outputs["it.marker"]
+    assert "assert 1 == 2" in outputs["it.wrong"]
+    assert "ok - it.skipped # SKIP no wizard here\n" in (wanted.output / "test.tap").read_text()
+    suite = ET.parse(wanted.output / "reports/junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "3", "1")
+
+
+def test_an_earlier_runs_output_is_replaced_anything_else_is_not(wanted: Run) -> None:
+    (wanted.tests / "test_it.py").write_text("def test_good(): ...")
+    session.run(wanted)
+    (wanted.output / "stale").touch()
+    session.run(wanted)
+    assert not (wanted.output / "stale").exists()
+    (wanted.output / ".harness_temp").unlink()
+    with pytest.raises(CosaError) as caught:
+        session.run(wanted)
+    assert caught.value.code == "kola/output"
+
+
+def test_unknown_words_reach_pytest(wanted: Run) -> None:
+    (wanted.tests / "test_it.py").write_text("def test_a(): ...\ndef test_b(): 1 / 0")
+    session.run(Run(wanted.tests, wanted.image, wanted.output, workers=1, extra=("-k", "test_a")))
+    with pytest.raises(CosaError) as caught:
+        session.run(Run(wanted.tests, wanted.image, wanted.output, extra=("--no-such-word",)))
+    assert caught.value.exit_class is ExitClass.USAGE
