@@ -14,8 +14,11 @@ NEXT_FILE = "/usr/share/kola-second-commit"
 _SECOND = f"""
 parent=$1
 work=$(mktemp -d -p /var/tmp)
+chmod 755 "$work"
 mkdir -p "$work/usr/share"
 echo second > "$work{NEXT_FILE}"
+for path in / /usr /usr/share; do chcon --reference=$path "$work$path"; done
+chcon --reference=/usr/share "$work{NEXT_FILE}"
 unshare -m sh -eu -c '
   mount -o remount,rw /sysroot
   ostree commit --repo=/ostree/repo --branch=kola/second --parent="$1" \\
