@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Made, Web
+from fetchworld import Made, Web
 from repomaker import createrepo
 
 from cosa.compose.fetch import fetch
