@@ -197,6 +197,13 @@ class Universe:
 
     def _hide(self) -> None:
         """Take out of consideration what excludes, locks and preferences forbid."""
+        request = self.request
+        filters = any(c.excludepkgs or c.includepkgs for c in self.configs.values())
+        if not (
+            request.exclude or request.repo_packages or request.locks or request.locked_only
+            or request.strict or filters or self._local_files
+        ):  # fmt: skip
+            return  # asking every package of a distribution takes a while
         considered = []
         local_names = {s.name for s in self.pool.solvables if s.repo.name == LOCAL_REPO}
         for solvable in self.pool.solvables:
@@ -233,6 +240,8 @@ class Universe:
         return ""
 
     def _absent_locks(self) -> tuple[str, ...]:
+        if not self.request.locks:
+            return ()
         there = {s.name for s in self.pool.solvables if s.id not in self.hidden}
         return tuple(sorted(set(self.request.locks) - there))
 
@@ -295,6 +304,8 @@ class Universe:
         )  # fmt: skip
 
     def _check_repo_packages(self, problems: Problems) -> None:
+        if not self.request.repo_packages:
+            return
         have = {(s.name, s.repo.name) for s in self.pool.solvables}
         for name, repo in sorted(self.request.repo_packages.items()):
             if repo not in self.configs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -324,3 +326,44 @@ def test_repository_made_anew(made: Made, tmp_path: Path) -> None:
     createrepo(made.root)
     with pytest.raises(CosaError, match="no package 'extra'"):
         solved(config, tmp_path / "cache", PAIR)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A function mounting a file system of its own, of a size."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        if subprocess.run(argv, check=False, capture_output=True).returncode:
+            pytest.skip("mounting a tmpfs is not allowed here")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_disk_that_is_too_small(
+    made: Made, web: Web, small_disk: Callable[[str], Path], *, remote: bool
+) -> None:
+    config = made.config(web.url if remote else "")
+    cache = small_disk("200k")
+    found = solved(config, cache, PAIR)
+    with pytest.raises(CosaError) as caught:
+        fetch(found.packages, [config], cache)
+    assert (caught.value.code, caught.value.exit_class) == ("env/disk-full", ExitClass.ENVIRONMENT)
+
+
+def test_repository_on_another_file_system_is_copied(
+    made: Made, small_disk: Callable[[str], Path]
+) -> None:
+    cache = small_disk("8m")
+    found = solved(made.config(), cache, PAIR)
+    (path,) = fetch(found.packages, [made.config()], cache).values()
+    assert path.stat().st_nlink == 1
+    assert path.read_bytes() == made.rpm("extra").read_bytes()
