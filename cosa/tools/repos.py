@@ -108,6 +108,7 @@ class Metadata:
                 raise transfer.network_error(record.href, failures[0], self.repo)
             _check(got, record, self.repo)
             path.parent.mkdir(parents=True, exist_ok=True)
+            prune(path.parent)
             fs.publish(got, path)
 
 

@@ -191,7 +191,7 @@ def _kind(text: str, item: Item) -> str:
 def get_repomd(repo: RepoConfig, scratch: Path) -> bytes:
     """The repository's repomd.xml, checked against the metalink where there is one.
 
-    Raises `fetch/not-found` or `fetch/failed`, class NETWORK.
+    Raises `fetch/not-found` or `fetch/failed`, class NETWORK, or `fetch/repodata-mismatch`.
     """
     lib = _librepo()
     for number, pause in enumerate((*_PAUSES, None)):
@@ -208,6 +208,15 @@ def get_repomd(repo: RepoConfig, scratch: Path) -> bytes:
             text = str(err.args[1] if len(err.args) > 1 else err)
             item = Item("repodata/repomd.xml", scratch / "repomd.xml", repo)
             failure = Failure(item, _kind(text, item), text)
+        if failure.kind in ("bad-digest", "wrong-size"):
+            raise CosaError(
+                "fetch/repodata-mismatch",
+                f"repodata/repomd.xml of repository '{repo.id}' is not the one its metalink names",
+                repo.where,
+                why=failure.why,
+                fix="run again in a while: mirrors may be behind; else it was tampered with",
+                exit_class=ExitClass.UNTRUSTED,
+            )
         if failure.kind == "not-found" or pause is None:
             break
         time.sleep(pause)

@@ -269,6 +269,29 @@ def test_mirrors(made: Made, web: Web, tmp_path: Path) -> None:
     assert fetch(found.packages, [config], tmp_path / "cache")
 
 
+def test_metalink(made: Made, web: Web, tmp_path: Path) -> None:
+    repomd = made.root / "repodata/repomd.xml"
+    digest = fs.sha256_file(repomd)
+    urls = "".join(
+        f'<url protocol="http" type="http" preference="{rank}">{url}/repodata/repomd.xml</url>'
+        for rank, url in ((100, f"{web.url}/nothing"), (90, web.url))
+    )
+    (made.root / "metalink").write_text(
+        '<?xml version="1.0"?><metalink version="3.0" xmlns="http://www.metalinker.org/">'
+        f'<files><file name="repomd.xml"><size>{repomd.stat().st_size}</size><verification>'
+        f'<hash type="sha256">{digest}</hash></verification><resources>{urls}</resources>'
+        "</file></files></metalink>"
+    )
+    config = dataclasses.replace(made.config(), baseurl=(), metalink=f"{web.url}/metalink")
+    found = solved(config, tmp_path / "cache", PAIR)
+    assert fetch(found.packages, [config], tmp_path / "cache")
+    repomd.write_bytes(repomd.read_bytes().replace(b"<revision>", b"<revision>1"))
+    with pytest.raises(CosaError) as caught:
+        solved(config, tmp_path / "cache", PAIR)
+    assert caught.value.code == "fetch/repodata-mismatch"
+    assert caught.value.exit_class is ExitClass.UNTRUSTED
+
+
 def test_key_replaced_on_the_network(made: Made, web: Web, tmp_path: Path) -> None:
     """A kept key is looked at again before a package is refused for it."""
     cache = tmp_path / "cache"
