@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from cosa.core import events
 from cosa.core.errors import CosaError
 from cosa.kola.image import Build
 from cosa.kola.machine import Host, Machine
 from cosa.kola.pool import Pool
-from cosa.kola.report import NAME_KEY, Reporter
+from cosa.kola.report import NAME_KEY, PROGRESS, Reporter
 from cosa.kola.request import Request, from_marks, name_for
 from cosa.kola.spec import MachineSpec
 from cosa.tools.qemu import Firmware
@@ -155,6 +156,26 @@ def boot(request: pytest.FixtureRequest) -> Iterator[Callable[..., Machine]]:
     yield start
     for fresh in own:
         fresh.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let people see how far a boot is, also from a worker.
+
+    xdist carries only pytest's own events from a worker, so a line travels as
+    the start of a test whose location says what it is.
+    """
+
+    def tell(event: events.Event) -> None:
+        text = {"note": event.text, "end": f"{event.text} after {event.seconds:.0f} s"}
+        if event.kind in text:
+            item.ihook.pytest_runtest_logstart(
+                nodeid=item.nodeid,
+                location=(PROGRESS, None, f"{name_of(item)}: {text[event.kind]}"),
+            )
+
+    with events.sink(tell):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,7 @@ from cosa.core import clock, fs
 from cosa.core.errors import CosaError, ExitClass
 
 NAME_KEY = "kola-name"
+PROGRESS = "kola-progress"  # instead of a file's name: the line is about a boot
 MARK = ".harness_temp"  # upstream's: a folder that has it may be wiped
 _RANK = {"PASS": 0, "SKIP": 1, "FAIL": 2}
 
@@ -88,8 +89,11 @@ class Reporter:
             if outcome.output and outcome.result == "FAIL":
                 self._say("\n".join("    " + line for line in outcome.output[0].splitlines()))
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Say that a test starts."""
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """Say that a test starts, or how far its machine is."""
+        if location[0] == PROGRESS:
+            self._say(f"        {location[2]}")
+            return
         plain = nodeid.partition("@")[0]  # xdist appends the group
         name = self._names.get(plain) or _name_from(plain)
         self._say(f"=== RUN   {name}")

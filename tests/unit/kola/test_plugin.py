@@ -40,9 +40,13 @@ def test_kinds(kind): ...
 
 VERDICTS = """
 import pytest
+from cosa.core import events
 from cosa.core.errors import CosaError, ExitClass
 
-def test_good(): ...
+def test_good():
+    with events.step("boot") as step:
+        step.note("kernel")
+        step.summary = "up"
 
 def test_bad():
     raise CosaError("kola/x", "the wizard is gone", why="he left", exit_class=ExitClass.TESTS)
@@ -139,6 +143,8 @@ def test_verdicts_and_reports(wanted: Run, capfd: pytest.CaptureFixture[str], wo
     assert (caught.value.code, caught.value.exit_class) == ("kola/failed", ExitClass.TESTS)
     shown = capfd.readouterr().out
     assert "=== RUN   it.good" in shown
+    assert "it.good: kernel\n" in shown
+    assert "it.good: up after 0 s\n" in shown
     assert "--- PASS: it.good (" in shown
     assert "the wizard is gone\n    he left" in shown
     assert "1 passed, 1 skipped, 3 failed in" in shown
