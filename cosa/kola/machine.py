@@ -34,7 +34,9 @@ from cosa.tools.ssh import Ssh, generate
 BOOT, COMMAND, SHUTDOWN, SETTLE = 120.0, 60.0, 60.0, 60.0
 # TCG was measured at 5 to 8 times KVM's time for a boot; a busy machine is slower still.
 SLOWDOWN = {"kvm": 1.0, "tcg": 8.0}
-_IGNITION_WORDS = r"[Ii]gnition(?:\[\d+\])?:? .*(?:CRITICAL|ERROR|failed|error)|Ignition failed"
+_IGNITION_WORDS = (
+    r"[Ii]gnition(?:\[\d+\])?:? .*(?:CRITICAL|ERROR|failed|error)|Ignition (?:has )?failed"
+)
 _RETRY = 3.0  # seconds between logins: sshd locks out who fails too often
 _GRACE = 8.0  # seconds a dying guest gets to finish its sentence
 
