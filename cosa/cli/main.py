@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -169,7 +168,7 @@ class Cosa(Program):
         """The overview."""
         from cosa.cli import helptext
 
-        tasks = {name: load(name) for name in COMMANDS if find_spec(f"cosa.cli.{COMMANDS[name]}")}
+        tasks = {name: load(name) for name in COMMANDS}
         print(helptext.overview(tasks, self.core_args()))
 
     def print_task_help(self, name: str) -> None:

@@ -77,6 +77,16 @@ def sweep(parent: Path) -> None:
             os.close(fd)
 
 
+def sweep_files(folder: Path) -> None:
+    """Remove temporary files a killed `atomic_write` left right in `folder`.
+
+    To be called under the lock that all who write there hold: they carry none themselves.
+    """
+    for entry in folder.glob(f"{_PRIVATE}*"):
+        if entry.is_file() and not entry.is_symlink():
+            entry.unlink(missing_ok=True)
+
+
 def _age(path: Path) -> float:
     import time  # the real clock: this is about files of this machine, not about builds
 

@@ -73,7 +73,7 @@ def make(job: Job, inputs: Inputs) -> dict[str, Made]:
     taken = {name: made for name in job.targets if (made := _take_over(job, name, steps[name]))}
     images = [name for name in job.targets if name not in taken and name != "ostree"]
     works: list[Callable[[], dict[str, Made]]] = []
-    if "ostree" not in taken:
+    if "ostree" in job.targets and "ostree" not in taken:
         works.append(lambda: {"ostree": _archive(job, steps["ostree"])})
     if images:
         works.append(lambda: _images(job, images, steps))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosa.core import store
+from cosa.core import fs, store
 from cosa.core.errors import CosaError, ExitClass, Where
 from cosa.pipeline.workdir import Workdir
 
@@ -87,6 +87,7 @@ def change_meta(workdir: Workdir, changes: Mapping[str, object], build: str, arc
 
     folder = workdir.build(build, arch)
     with store.lock(folder / ".meta.json.lock", "a change of meta.json", wait=True):
+        fs.sweep_files(folder)
         data = Meta.read(folder / "meta.json").to_json()
         for key, value in changes.items():
             _set(data, key, value, str(folder / "meta.json"))

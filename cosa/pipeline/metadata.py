@@ -110,6 +110,7 @@ def add_images(folder: Path, made: Mapping[str, Made]) -> None:
     """List further artefacts in the meta.json of a build that is published already."""
     path = folder / "meta.json"
     with store.lock(folder / ".meta.json.lock", "a change of meta.json", wait=True):
+        fs.sweep_files(folder)
         data = Meta.read(path).to_json()
         images = data["images"] | {name: image_entry(each) for name, each in made.items()}
         Meta.of(data | {"images": images}).write(path)

@@ -41,7 +41,8 @@ def publish(workdir: Workdir, folder: Path, build: str, arch: str) -> Path:
 
 
 def recover(workdir: Workdir) -> None:
-    """Finish, or forget, what a killed run was publishing."""
+    """Finish, or forget, what a killed run was publishing; sweep its temporary files."""
+    fs.sweep_files(workdir.builds)
     journal = workdir.builds / _JOURNAL
     try:
         noted = json.loads(journal.read_text())

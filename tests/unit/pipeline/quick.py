@@ -1,0 +1,110 @@
+"""A definition, and steps that take milliseconds, for tests of the flow itself.
+
+The steps stand for programs and libraries; the flow, the working directory,
+locks, records and publishing are the real ones.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from cosa.compose.native import Commit
+from cosa.compose.resolve import Resolution
+from cosa.core import events
+from cosa.model.package import Package
+from cosa.pipeline import artefacts, build, commitobject, definition
+from cosa.pipeline.initialise import Source, init
+from cosa.pipeline.workdir import Workdir
+
+MANIFEST = """\
+ref: test/${basearch}/stable
+releasever: "1"
+automatic-version-prefix: "${releasever}.dev"
+rojig: {name: testos, summary: For tests, license: MIT}
+repos: []
+packages: [bash]
+"""
+
+
+def make_workdir(root: Path) -> Workdir:
+    config = root / "config"
+    config.mkdir(parents=True)
+    (config / "manifest.yaml").write_text(MANIFEST)
+    (config / "image.yaml").write_text("size: 10\nextra-kargs: []\n")
+    workdir = Workdir(root / "w")
+    init(workdir, Source(str(config)))
+    return workdir
+
+
+class Steps:
+    """The quick steps; `calls` says which ran, `packages` and `tool` are what inputs there are."""
+
+    def __init__(self):
+        self.calls = []
+        self.tool = "1"
+        self.packages = [self.package("bash")]
+
+    @staticmethod
+    def package(name, version="5"):
+        digest = "sha256:" + hashlib.sha256(f"{name}{version}".encode()).hexdigest()
+        return Package(
+            name=name, epoch="0", version=version, release="1", arch="noarch", repo="r",
+            location=f"{name}.rpm", digest=digest, size=1000, sourcerpm=name,
+        )  # fmt: skip
+
+    def resolve(self, *_args, **_kwargs):
+        return Resolution(tuple(self.packages), (("r", 0),))
+
+    def fetch(self, packages, _repos, _cache):
+        self.calls.append("fetch")
+        return {package.nevra: Path("/none") for package in packages}
+
+    def compose(self, job):
+        self.calls.append("compose")
+        with events.step("assemble"):
+            text = repr((job.version, job.packages, sorted(job.metadata)))
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        place = commitobject.path(job.target_repo, checksum)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        return Commit(checksum, job.tree.ref, job.version, job.epoch, "c" * 64, {}, "6.1")
+
+    def archive(self, _repo, commit, out, **_kwargs):
+        self.calls.append("archive")
+        out.write_text(f"archive {commit}")
+
+    def make_raw(self, _repo, commit, _spec, out, **_kwargs):
+        self.calls.append("disk")
+        out.write_text(f"disk {commit} {self.tool}")
+
+    def stamp(self, raw, out, platform, *_args, move=False, **_kwargs):
+        text = raw.read_text()
+        if move:
+            raw.unlink()
+        out.write_text(f"{text} {platform}")
+
+    def convert(self, source, out, _fmt):
+        self.calls.append(f"convert {out.suffix}")
+        shutil.copy(source, out)
+
+    def inputs(self, found, resolution, _layers):
+        spec = (found.config / "image.yaml").read_text()
+        return {
+            "compose": {f"package {p.name}": p.evra for p in resolution.packages} | {"spec": spec},
+            "container": {"cosa": "1"},
+            "image": {"tool": self.tool},
+        }
+
+    def install(self, set_attribute):
+        """Put the steps into the flow; `set_attribute(module, name, value)` as monkeypatch has it."""
+        set_attribute(build, "resolve", self.resolve)
+        set_attribute(build, "fetch", self.fetch)
+        set_attribute(build, "compose", self.compose)
+        set_attribute(build, "inputs_of", self.inputs)
+        set_attribute(definition, "repositories", lambda *_: [])
+        set_attribute(artefacts, "write_ociarchive", self.archive)
+        set_attribute(artefacts, "make_raw", self.make_raw)
+        set_attribute(artefacts, "stamp", self.stamp)
+        set_attribute(artefacts, "convert", self.convert)
+        set_attribute(commitobject, "metadata", lambda _repo, commit: {"version": commit[:8]})
+        return self
