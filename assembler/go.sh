@@ -9,12 +9,12 @@ sh /usr/local/libexec/cosa-install "$go" ca-certificates
 scratch=$(mktemp -d)
 export GOPATH="$scratch/path" GOCACHE="$scratch/cache" GOTMPDIR="$scratch" GOTOOLCHAIN=local CGO_ENABLED=0
 export GOFLAGS="-mod=readonly -modcacherw -trimpath -buildvcs=false"
-mkdir -p "$out"
+mkdir -p "$out/bin" "$out/share/cosa"
 cd "$src"
 
 build() { # NAME MODULE PACKAGE: the version a program tells is the one go.mod pins
     version=$(go list -m -f '{{.Version}}' "$2")
-    go build -ldflags "-s -w -X $2/internal/version.Raw=${version#v}" -o "$out/$1" "$2/$3"
+    go build -ldflags "-s -w -X $2/internal/version.Raw=${version#v}" -o "$out/bin/$1" "$2/$3"
 }
 
 for pause in 3 15 0; do
@@ -23,5 +23,6 @@ for pause in 3 15 0; do
     [ "$pause" = 0 ] && exit 1
     sleep "$pause"
 done
+go env GOPROXY >"$out/share/cosa/goproxy" # for cosa doctor
 rm -rf "$scratch"
-"$out/butane" --version
+"$out/bin/butane" --version

@@ -57,6 +57,28 @@ find_workdir() {
     case $workdir in /*) ;; *) workdir=$PWD/$workdir ;; esac
 }
 
+# announce WORD...: the first line, at once, of commands that take a while; entering takes
+# half a second itself. Commands whose output others read stay silent.
+announce() {
+    verb=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --log-format=json | --help | -h) return 0 ;;
+        --log-format) [ "${2:-}" != json ] || return 0 ;;
+        esac
+        case $verb$1 in
+        --workdir | --log-format) [ $# -lt 2 ] || shift ;;
+        quickstart | fetch | build | kola | doctor) verb=$1 ;;
+        -*) ;;
+        *) [ -n "$verb" ] || return 0 ;;
+        esac
+        shift
+    done
+    [ -n "$verb" ] || return 0
+    printf 'cosa %s: %s\n' "$verb" "$workdir" >&2
+    export COSA_ANNOUNCED=1
+}
+
 # enter COMMAND WORD...: run it in the assembler, in this folder, with this terminal.
 # Its exit status is ours; it does not outlive us, however we end.
 enter() {
@@ -86,16 +108,29 @@ EOF
             set -- --volume="$bundle:$place:ro" "$@"
         done
     fi
-    for variable in TERM COLORTERM NO_COLOR FORCE_COLOR CI SOURCE_DATE_EPOCH $(env | sed -n 's/^\(COSA_[A-Z0-9_]*\)=.*/\1/p'); do
+    while IFS= read -r pair; do
+        set -- --volume="$pair:ro" "$@"
+    done <<EOF
+$(registry_files; apt_files_of_host)
+EOF
+    for variable in TERM COLORTERM NO_COLOR FORCE_COLOR CI SOURCE_DATE_EPOCH PIP_INDEX_URL \
+        PIP_EXTRA_INDEX_URL GOPROXY $(env | sed -n 's/^\(COSA_[A-Z0-9_]*\)=.*/\1/p'); do
         set -- --env="$variable" "$@"
     done
     set -- --env=COSA_CACHE="$cache" --env=COSA_WORKDIR="$workdir" --env=PYTHONPATH="$root" \
-        --env=PYTHONPYCACHEPREFIX="$cache/pycache" --env=COSA_HOST_PODMAN="$(host_podman)" \
+        --env=PYTHONPYCACHEPREFIX="$cache/pycache" --env=COSA_HOST_PODMAN="podman$globals run $options" \
+        --env=COSA_HOST_PODMAN_VERSION="${version#podman version }" \
+        --env=COSA_HOST_IMAGE="$image" --env=COSA_HOST_BASE="$base" \
         --volume="/proc/$$:/run/cosa-client:ro" --workdir="$here" "$@"
     if (: <&0) 2>/dev/null; then set -- --interactive "$@"; else exec </dev/null; fi
     if [ -t 0 ] && [ -t 1 ]; then set -- --tty "$@"; fi
     exec podman --log-level=error $globals run --rm --pull=never $options "$@"
 }
 
-# What only this side knows, for `cosa doctor`.
-host_podman() { printf 'podman%s run %s' "$globals" "$options"; }
+# A base that was pulled knows nothing of this machine's Debian mirrors; the stand-in needs one.
+apt_files_of_host() {
+    case $base in "$name"-base:*) return 0 ;; esac
+    [ -s "$host/sources.list" ] || return 0
+    printf '%s\n' "$host/sources.list:/etc/apt/sources.list" /usr/share/keyrings:/usr/share/keyrings \
+        "$host/apt.conf:/etc/apt/apt.conf.d/90cosa-host"
+}

@@ -90,6 +90,7 @@ host_folder() {
     fi
     echo 'export APT_CONFIG=/run/cosa-host/apt.conf' >>"$1/env.new"
     registry_settings >>"$1/env.new"
+    ! command -v apt-get >/dev/null || debian_sources >"$1/sources.list" 2>/dev/null || :
     mv "$1/env.new" "$1/env"
 }
 
@@ -104,5 +105,19 @@ registry_settings() {
         GO*) [ -n "$value" ] || ! command -v go >/dev/null || value=$(go env "$variable" 2>/dev/null) ;;
         esac
         [ -z "$value" ] || printf "export %s='%s'\n" "$variable" "$(printf %s "$value" | sed "s/'/'\\\\''/g")"
+    done
+}
+
+# Files that set up package and container registries here, and where programs of the image
+# look for them, as HERE:THERE.
+registry_files() {
+    printf '%s\n' "$host:/run/cosa-host"
+    home=${HOME:-/root}
+    for pair in "${PIP_FIND_LINKS:-}:${PIP_FIND_LINKS:-}" /etc/pip.conf:/etc/pip.conf \
+        "$home/.config/pip/pip.conf:/root/.config/pip/pip.conf" "$home/.pip/pip.conf:/root/.pip/pip.conf" \
+        "$home/.npmrc:/root/.npmrc" "$home/.cargo/config.toml:/root/.cargo/config.toml" \
+        /etc/containers/registries.conf:/etc/containers/registries.conf \
+        /etc/containers/registries.conf.d:/etc/containers/registries.conf.d; do
+        case $pair in /*) [ ! -e "${pair%%:*}" ] || printf '%s\n' "$pair" ;; esac
     done
 }

@@ -22,6 +22,7 @@ setup_key() {
 ensure_image() {
     checkout=$(printf '%s' "$root" | digest)
     ready=$state/ready-$checkout
+    host=$state/host-$checkout
     key=$(setup_key)
     if read_ready && quiet_podman image exists "$image"; then return 0; fi
     mkdir -p "$state/log" 2>/dev/null || fail $status_environment \
@@ -38,9 +39,10 @@ ensure_image() {
 }
 
 read_ready() {
-    known='' image='' globals='' options=''
+    known='' image='' globals='' options='' base='' version=''
     [ -r "$ready" ] && {
-        read -r known && read -r image && IFS= read -r globals && IFS= read -r options
+        read -r known && read -r image && IFS= read -r globals && IFS= read -r options &&
+            read -r base && read -r version
     } <"$ready" && [ "$known" = "$key" ] && command -v podman >/dev/null
 }
 
@@ -50,7 +52,6 @@ set_up() {
     key=$(setup_key) # podman may be new
     find_storage || fail $status_environment "podman finds no way to store images here" \
         "$(podman images 2>&1 | tail -n 1)" "see \`podman info\`"
-    host=$state/host-$checkout
     host_folder "$host"
     tidy_interrupted
     if [ -n "${COSA_BASE:-}" ]; then
@@ -64,7 +65,9 @@ set_up() {
         build_on "$base" || build_failed
     fi
     remove_replaced
-    printf '%s\n' "$key" "$image" "$globals" "$options" "$base" >"$ready.new"
+    version=$(podman --version)
+    printf '%s\n' "$key" "$image" "$globals" "$options" "$base" \
+        "$version" >"$ready.new"
     mv "$ready.new" "$ready"
 }
 
@@ -160,12 +163,11 @@ build_both() {
 build_stage() {
     set -- --target="$1" ${2:+--tag="$2"} --build-arg=BASE="$base" --build-arg=FAMILY="$family" \
         --file="$root/Containerfile" --ignorefile="$root/assembler/containerignore"
-    for folder in "$host:/run/cosa-host" "${PIP_FIND_LINKS:-}:${PIP_FIND_LINKS:-}" /etc/pip.conf:/etc/pip.conf \
-        "${HOME:-/root}/.config/pip/pip.conf:/root/.config/pip/pip.conf" \
-        "${HOME:-/root}/.pip/pip.conf:/root/.pip/pip.conf" "${HOME:-/root}/.npmrc:/root/.npmrc" \
-        "${HOME:-/root}/.cargo/config.toml:/root/.cargo/config.toml"; do
-        case $folder in /*) [ ! -e "${folder%%:*}" ] || set -- "$@" --volume="$folder:ro" ;; esac
-    done
+    while IFS= read -r pair; do
+        set -- "$@" --volume="$pair:ro"
+    done <<EOF
+$(registry_files)
+EOF
     quiet_podman build --pull=never --isolation=chroot --network=host --layers --force-rm "$@" "$root"
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,6 @@ def run_build(workdir: Workdir, options: Options) -> Outcome:
 
 
 def first_line(verb: str) -> None:
-    """Say at once what is going on, before anything slow is imported."""
-    if settings().log_format != "json":
+    """Say at once what is going on, before anything slow is imported; unless bin/cosa has."""
+    if settings().log_format != "json" and not os.environ.get("COSA_ANNOUNCED"):
         print(f"cosa {verb}: {settings().workdir}", file=sys.stderr, flush=True)
