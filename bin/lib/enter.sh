@@ -111,7 +111,8 @@ EOF
     while IFS= read -r pair; do
         set -- --volume="$pair:ro" "$@"
     done <<EOF
-$(registry_files; apt_files_of_host)
+$(registry_files /etc/containers/registries.conf:/etc/containers/registries.conf \
+    /etc/containers/registries.conf.d:/etc/containers/registries.conf.d; apt_files_of_host)
 EOF
     for variable in TERM COLORTERM NO_COLOR FORCE_COLOR CI SOURCE_DATE_EPOCH PIP_INDEX_URL \
         PIP_EXTRA_INDEX_URL GOPROXY $(env | sed -n 's/^\(COSA_[A-Z0-9_]*\)=.*/\1/p'); do

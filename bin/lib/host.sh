@@ -108,16 +108,14 @@ registry_settings() {
     done
 }
 
-# Files that set up package and container registries here, and where programs of the image
-# look for them, as HERE:THERE.
+# registry_files [HERE:THERE...]: files that set up package registries on this machine, and
+# where programs of the image look for them; of those given, too, what exists.
 registry_files() {
     printf '%s\n' "$host:/run/cosa-host"
     home=${HOME:-/root}
     for pair in "${PIP_FIND_LINKS:-}:${PIP_FIND_LINKS:-}" /etc/pip.conf:/etc/pip.conf \
         "$home/.config/pip/pip.conf:/root/.config/pip/pip.conf" "$home/.pip/pip.conf:/root/.pip/pip.conf" \
-        "$home/.npmrc:/root/.npmrc" "$home/.cargo/config.toml:/root/.cargo/config.toml" \
-        /etc/containers/registries.conf:/etc/containers/registries.conf \
-        /etc/containers/registries.conf.d:/etc/containers/registries.conf.d; do
+        "$home/.npmrc:/root/.npmrc" "$home/.cargo/config.toml:/root/.cargo/config.toml" "$@"; do
         case $pair in /*) [ ! -e "${pair%%:*}" ] || printf '%s\n' "$pair" ;; esac
     done
 }

@@ -154,7 +154,11 @@ build_both() {
     build_stage family "" || return 1 # shared: side by side each would make its own
     build_stage gotools "$tools" >"$state/log/image-go" 2>&1 &
     beside=$!
-    build_stage tools "" || { kill $beside; wait $beside; return 1; }
+    build_stage tools "" || {
+        kill $beside || :
+        wait $beside || :
+        return 1
+    } 2>/dev/null
     wait $beside || { cat "$state/log/image-go"; return 1; }
     build_stage assembler "$image"
 }
