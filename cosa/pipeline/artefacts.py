@@ -20,26 +20,7 @@ from cosa.images.disk import make_raw
 from cosa.images.platform import stamp
 from cosa.model.platforms import PLATFORMS
 from cosa.pipeline.definition import Definition
-from cosa.pipeline.record import Inputs
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """A build whose files may be taken over: its folder, step ids and file names by artefact."""
-
-    folder: Path
-    steps: Mapping[str, str]
-    files: Mapping[str, Made]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished artefact; `path` is its name in the build's folder, size in bytes."""
-
-    path: str
-    sha256: str
-    size: int
-    step: str
+from cosa.pipeline.record import Earlier, Inputs, Made
 
 
 @dataclass(frozen=True)

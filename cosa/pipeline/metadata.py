@@ -17,9 +17,8 @@ from cosa.core.store import Json
 from cosa.model import commitmeta
 from cosa.model.meta import Meta
 from cosa.pipeline import commitobject
-from cosa.pipeline.artefacts import Made
 from cosa.pipeline.definition import Definition
-from cosa.pipeline.record import Inputs, Record, digest
+from cosa.pipeline.record import Inputs, Made, Record, digest
 
 _CONFIG_TAR = "coreos-assembler-config.tar.gz"
 _CONFIG_GIT = "coreos-assembler-config-git.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cosa.core.errors import CosaError
 from cosa.model.meta import Meta
-from cosa.pipeline import artefacts, record
-from cosa.pipeline.record import Inputs, Record
+from cosa.pipeline import record
+from cosa.pipeline.record import Earlier, Inputs, Made, Record
 from cosa.pipeline.workdir import Workdir
 
 
@@ -35,13 +35,13 @@ class Previous:
         return image is not None and (self.folder / image.path).is_file()
 
     @property
-    def source(self) -> artefacts.Earlier:
+    def source(self) -> Earlier:
         """What may be taken over from it."""
         files = {
-            name: artefacts.Made(image.path, image.sha256, image.size or 0, "")
+            name: Made(image.path, image.sha256, image.size or 0, "")
             for name, image in self.meta.images.items()
         }
-        return artefacts.Earlier(self.folder, self.record.artefacts, files)
+        return Earlier(self.folder, self.record.artefacts, files)
 
     def reasons(self, inputs: Inputs) -> list[str]:
         """Why a new build is made; empty when nothing changed."""

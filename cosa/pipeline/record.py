@@ -43,6 +43,25 @@ class Record:
         fs.atomic_write(folder / FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
+@dataclass(frozen=True)
+class Made:
+    """A finished artefact; `path` is its name in the build's folder, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    step: str
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A build whose files may be taken over: its folder, step ids and file names by artefact."""
+
+    folder: Path
+    steps: Mapping[str, str]
+    files: Mapping[str, Made]
+
+
 def digest(area: str, inputs: Mapping[str, Json]) -> str:
     """The id of one area's inputs."""
     return step_id(area, inputs)

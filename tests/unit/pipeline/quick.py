@@ -12,7 +12,7 @@ from cosa.compose.native import Commit
 from cosa.compose.resolve import Resolution
 from cosa.core import events
 from cosa.model.package import Package
-from cosa.pipeline import artefacts, build, commitobject, definition
+from cosa.pipeline import artefacts, build, commitobject, definition, make
 from cosa.pipeline.initialise import Source, init
 from cosa.pipeline.workdir import Workdir
 
@@ -98,8 +98,8 @@ class Steps:
     def install(self, set_attribute):
         """Put the steps into the flow; `set_attribute(module, name, value)` as monkeypatch has it."""
         set_attribute(build, "resolve", self.resolve)
-        set_attribute(build, "fetch", self.fetch)
-        set_attribute(build, "compose", self.compose)
+        set_attribute(make, "fetch", self.fetch)
+        set_attribute(make, "compose", self.compose)
         set_attribute(build, "inputs_of", self.inputs)
         set_attribute(definition, "repositories", lambda *_: [])
         set_attribute(artefacts, "write_ociarchive", self.archive)

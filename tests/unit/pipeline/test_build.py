@@ -166,7 +166,7 @@ def test_readers_are_not_disturbed(workdir, steps, monkeypatch):
         go.wait(10)
         return Steps.compose(steps, job)
 
-    monkeypatch.setattr("cosa.pipeline.build.compose", slow)
+    monkeypatch.setattr("cosa.pipeline.make.compose", slow)
     steps.packages.append(steps.package("vim"))
     thread = threading.Thread(target=build, args=(workdir, Options()))
     thread.start()

@@ -1,0 +1,136 @@
+"""Making what has to be made: the commit, its artefacts, the metadata; then publishing.
+
+Imported only when something changed: what stands behind it is slow to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosa.compose.fetch import fetch
+from cosa.compose.native import Commit, ComposeJob, compose
+from cosa.compose.resolve import Resolution
+from cosa.core import clock, events, fs
+from cosa.core.errors import CosaError
+from cosa.model import version as versions
+from cosa.pipeline import artefacts, commits, metadata
+from cosa.pipeline.build import Run
+from cosa.pipeline.previous import Previous
+from cosa.pipeline.publish import publish
+from cosa.pipeline.record import Inputs, Record
+
+# Room needed, as multiples of the packed packages' size (measured: 230 MB of RPMs).
+_IMPORTED = 5  # package cache and repository, once
+_TRANSIENT = 8  # commit, archive, raw disk, qcow2
+
+
+def download(run: Run, resolution: Resolution) -> None:
+    """Bring the packages into the shared cache."""
+    fetch(resolution.packages, run.repos, run.cache)
+
+
+def new_build(
+    run: Run, resolution: Resolution, inputs: Inputs, before: Previous | None
+) -> tuple[str, Path]:
+    """Make a build and publish it; its id and folder."""
+    _need_space(run, resolution)
+    commit = _commit(run, resolution, inputs, before)
+    existing = [entry.id for entry in run.workdir.read_builds().builds]
+    build, generation = versions.image_rebuild_id(commit.version, existing)
+    made = artefacts.make(_job(run, commit, build, run.targets, before), inputs)
+    with events.step("publish") as step:
+        out = run.work / "out"
+        facts = metadata.Facts(
+            definition=run.found, commit=commit, build=build, generation=generation,
+            artefacts=made, resolution=resolution, inputs=inputs, overrides=run.overrides,
+        )  # fmt: skip
+        metadata.write(facts, out, run.workdir.repo)
+        folder = publish(run.workdir, out, build, run.arch)
+        step.summary = build
+    return build, folder
+
+
+def extend(run: Run, before: Previous, inputs: Inputs, missing: Sequence[str]) -> None:
+    """Add artefacts to a build that lacks them; its meta.json comes last."""
+    commit = commits.Known(run.workdir, inputs["compose"]).from_build(before)
+    if commit is None:
+        raise CosaError(
+            "build/no-commit",
+            f"the commit of build {before.build} is no longer in {run.workdir.repo}",
+            why=f"it is needed to make {', '.join(missing)}",
+            fix="run `cosa build --force`",
+        )
+    made = artefacts.make(_job(run, commit, before.build, missing, None), inputs)
+    for artefact in made.values():
+        fs.publish(run.work / "out" / artefact.path, before.folder / artefact.path)
+    steps = dict(before.record.artefacts) | {name: each.step for name, each in made.items()}
+    Record(inputs, steps).write(before.folder)
+    metadata.add_images(before.folder, made)
+
+
+def _job(
+    run: Run, commit: Commit, build: str, targets: Sequence[str], before: Previous | None
+) -> artefacts.Job:
+    out = run.work / "out"
+    out.mkdir(exist_ok=True)
+    return artefacts.Job(
+        definition=run.found, repo=run.workdir.repo, commit=commit, build=build, out=out,
+        scratch=run.work, targets=tuple(targets), earlier=before.source if before else None,
+    )  # fmt: skip
+
+
+def _commit(run: Run, resolution: Resolution, inputs: Inputs, before: Previous | None) -> Commit:
+    """The commit: of the build before, of a run that was killed later on, or a new one."""
+    known = commits.Known(run.workdir, inputs["compose"])
+    if before and not run.options.force and run.options.version in ("", before.meta.ostree_version):
+        taken = known.from_build(before)
+        if taken:
+            return taken
+    existing = [entry.id for entry in run.workdir.read_builds().builds]
+    version = _version(run, existing)
+    added = metadata.commit_metadata(run.found)
+    taken = None if run.options.force else known.from_killed_run(version, added)
+    if taken:
+        return taken
+    rpms = fetch(resolution.packages, run.repos, run.cache)
+    with events.step("compose") as step:
+        commit = compose(
+            ComposeJob(
+                tree=run.found.tree, packages=resolution.packages, rpms=rpms,
+                config=run.found.config, overrides_rootfs=run.found.overrides_rootfs,
+                extra_layers=run.layers, cache=run.workdir.cache, scratch=run.work / "compose",
+                target_repo=run.workdir.repo, version=version,
+                epoch=_epoch(), metadata=added,
+                # As upstream: a commit says nothing of the one before, so that builds of the same
+                # in two places are the same.
+                parent=None,
+            )
+        )  # fmt: skip
+        step.summary = f"{commit.version}, {commit.checksum[:12]}"
+    known.remember(commit, added)
+    return commit
+
+
+def _version(run: Run, existing: list[str]) -> str:
+    if run.options.version:
+        return run.options.version
+    tree = run.found.tree
+    base = versions.scheme(
+        releasever=str(tree.releasever or ""), variables=dict(tree.variables),
+        prefix=tree.automatic_version_prefix, suffix=tree.automatic_version_suffix,
+        lock_day=run.found.lockfiles[0].generated_day if run.found.lockfiles else None,
+    ).base()  # fmt: skip
+    return versions.next_version(base, existing)
+
+
+def _epoch() -> int:
+    pinned = clock.source_date_epoch()
+    return clock.now() if pinned is None else pinned
+
+
+def _need_space(run: Run, resolution: Resolution) -> None:
+    """Check for room before the work. The factors come from measured builds of the stand-in."""
+    packed = sum(package.size for package in resolution.packages)
+    fresh = 0 if run.workdir.repo.exists() else _IMPORTED
+    fs.need_space(run.workdir.tmp, (_TRANSIENT + fresh) * packed, "the build")
