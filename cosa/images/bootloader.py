@@ -76,7 +76,8 @@ for number in 9 8 7 6 5 4 3 2 1; do
       set root="no-disk"
       source "$entry"
       set root="$boot"
-      regexp --set=1:stateroot --set=2:checksum 'ostree=/ostree/boot[.][01]/([^/]+)/([0-9a-f]+)/' "$bls_options"
+      set target='ostree=/ostree/boot[.][01]/([^/]+)/([0-9a-f]+)/'
+      regexp --set=1:stateroot --set=2:checksum "$target" "$bls_options"
       for kernel in ($boot)/ostree/$stateroot-$checksum/vmlinuz-*; do
         for initramfs in ($boot)/ostree/$stateroot-$checksum/initramfs-*; do
           menuentry "$bls_title" --id "ostree-$number" "$kernel" "$initramfs" "$bls_options" {
@@ -109,7 +110,7 @@ def replace_console(text: str, commands: Sequence[str]) -> str:
     """The text with other commands between the markers, appended when there are none."""
     block = console_block(commands)
     pattern = re.compile(
-        f"^{re.escape(CONSOLE_START)}$.*?^{re.escape(CONSOLE_END)}$\n?", re.M | re.S
+        f"^{re.escape(CONSOLE_START)}$.*?^{re.escape(CONSOLE_END)}$\n?", re.MULTILINE | re.DOTALL
     )
     if pattern.search(text):
         return pattern.sub(lambda _: block, text, count=1)

@@ -18,7 +18,10 @@ from cosa.model.imagespec import ImageSpec
 from cosa.tools import gpt, grub, mkfs
 
 # What of a commit ends up on the ESP: source in the tree, name on the ESP.
-_SHIM, _GRUB = "/usr/lib/shim/shimx64.efi.signed", "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+_SHIM, _GRUB = (
+    "/usr/lib/shim/shimx64.efi.signed",
+    "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+)
 _EFI_FILES = {"EFI/BOOT/BOOTX64.EFI": _SHIM, "EFI/BOOT/grubx64.efi": _GRUB}
 _EFI_CONFIGS = ("EFI/debian/grub.cfg", "EFI/BOOT/grub.cfg")
 
@@ -107,10 +110,11 @@ def _make_root(image: Path, disk: Disk, deployment: Deployment) -> None:
     }  # fmt: skip
     extra = {".aleph-version.json": (json.dumps(aleph, indent=2) + "\n").encode()}
 
-    def feed(pipe: IO[bytes]) -> None:
+    def feed(pipe: IO[bytes]) -> list[mkfs.LateXattr]:
         tar = TarStream(pipe, deployment.epoch)
         write_root(tar, deployment, extra)
         tar.close()
+        return tar.late
 
     with events.step("root file system") as step:
         mkfs.ext4_from_tar(
@@ -149,10 +153,11 @@ def boot_files() -> Mapping[str, bytes]:
 def _make_boot(image: Path, disk: Disk, deployment: Deployment, work: Path) -> None:
     part, bios = disk["boot"], disk["BIOS-BOOT"]
 
-    def feed(pipe: IO[bytes]) -> None:
+    def feed(pipe: IO[bytes]) -> list[mkfs.LateXattr]:
         tar = TarStream(pipe, deployment.epoch)
         write_boot(tar, deployment, boot_files())
         tar.close()
+        return tar.late
 
     with events.step("boot file system"):
         mkfs.ext4_from_tar(

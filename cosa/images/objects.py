@@ -211,7 +211,12 @@ class Objects:
 
 
 def _mode(repo: Path) -> str:
-    modes = {"archive-z2": "archive", "archive": "archive", "bare": "bare", "bare-user": "bare-user"}
+    modes = {
+        "archive-z2": "archive",
+        "archive": "archive",
+        "bare": "bare",
+        "bare-user": "bare-user",
+    }
     try:
         text = (repo / "config").read_text()
     except OSError as err:

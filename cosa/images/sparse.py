@@ -11,7 +11,7 @@ _FICLONE = 0x40049409
 
 
 def sparse_copy(source: Path, out: Path) -> None:
-    """Copy a file: by sharing blocks where the file system can, else only its data, not its holes."""
+    """Copy a file: blocks shared where the file system can, else data only, not holes."""
     with source.open("rb") as src, out.open("wb") as dst:
         size = os.fstat(src.fileno()).st_size
         try:

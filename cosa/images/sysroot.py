@@ -306,13 +306,13 @@ def _write_deployment(tar: TarStream, deployment: Deployment) -> None:
         content = tree.files[path]
         stored = f"ostree/repo/objects/{content.csum[:2]}/{content.csum[2:]}.file"
         if content.csum in written and content.size and not content.is_link:
-            tar.hardlink(place, written[content.csum])
+            tar.hardlink(place, written[content.csum], content.meta, 0)
             continue
         _write_content(tar, tree, place, content)
         if content.csum in written:
             continue
         if content.size and not content.is_link:
-            tar.hardlink(stored, place)
+            tar.hardlink(stored, place, content.meta, 0)
             written[content.csum] = stored
         else:
             _write_content(tar, tree, stored, content)

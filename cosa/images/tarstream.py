@@ -1,4 +1,4 @@
-"""A tar written straight to a pipe: pax records for what ustar cannot hold.
+"""A tar written straight to mke2fs: pax records for what ustar cannot hold.
 
 Python's tarfile spends more time on thirty thousand headers than mke2fs does
 on the file system they describe; this one knows only what a disk needs.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO
 
 from cosa.core.errors import CosaError, ExitClass
@@ -16,14 +17,21 @@ from cosa.images.objects import Meta
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
+_TAKEN = ("security.capability",)
+_PLAIN = Meta(0, 0, stat.S_IFREG | 0o644, ())
 
 
 class TarStream:
-    """Writes members in the order given, each with owner, mode, time and xattrs."""
+    """Writes members in the order given, each with owner, mode, time and capabilities.
+
+    `late` collects the other xattrs: mke2fs takes none but capabilities from a
+    tar (e2fsprogs 1.47, misc/create_inode_libarchive.c), they are set afterwards.
+    """
 
     def __init__(self, out: IO[bytes], mtime: int) -> None:
         self._out = out
         self.mtime = mtime
+        self.late: list[tuple[str, str, bytes]] = []  # path, name, value
 
     def folder(self, path: str, meta: Meta, mtime: int | None = None) -> None:
         """A directory."""
@@ -33,9 +41,13 @@ class TarStream:
         """A symbolic link."""
         self._member(path, meta, b"2", target=target, mtime=mtime)
 
-    def hardlink(self, path: str, first: str) -> None:
-        """Another name for a file written before."""
-        self._member(path, Meta(0, 0, stat.S_IFREG | 0o644, ()), b"1", target=first)
+    def hardlink(self, path: str, first: str, meta: Meta, mtime: int | None = None) -> None:
+        """Another name for a file written before.
+
+        mke2fs gives the inode the owner, mode and time of the last name, so they
+        are repeated; the xattrs stay.
+        """
+        self._member(path, replace(meta, xattrs=()), b"1", target=first, mtime=mtime)
 
     def data(self, path: str, meta: Meta, content: bytes, mtime: int | None = None) -> None:
         """A file from memory."""
@@ -89,24 +101,22 @@ class TarStream:
         if len(link) > 100:
             records += _record(b"linkpath", link)
         for key, value in meta.xattrs:
-            records += _record(b"SCHILY.xattr." + key.encode(), value)
+            if key in _TAKEN:
+                records += _record(b"SCHILY.xattr." + key.encode(), value)
+            else:
+                self.late.append((path, key, value))
         if size >= 1 << 33:
             records += _record(b"size", str(size).encode())
         when = self.mtime if mtime is None else mtime
         if records:
-            self._out.write(_header(b"x", 0o644, 0, 0, len(records), when, b"x", b""))
+            self._out.write(_header(b"x", b"x", b"", _PLAIN, (len(records), when)))
             self._out.write(records)
             self._pad(len(records))
-        self._out.write(
-            _header(
-                name[:100], stat.S_IMODE(meta.mode), meta.uid, meta.gid, size % (1 << 33), when,
-                kind, link[:100],
-            )
-        )  # fmt: skip
+        self._out.write(_header(kind, name[:100], link[:100], meta, (size % (1 << 33), when)))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """`LENGTH KEY=VALUE\\n`, where LENGTH counts itself."""
+    """Length, key, value and a newline; the length counts itself."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     if len(str(length)) != len(str(rest)):
@@ -114,11 +124,11 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _header(
-    name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, kind: bytes, link: bytes
-) -> bytes:
+def _header(kind: bytes, name: bytes, link: bytes, meta: Meta, sizes: tuple[int, int]) -> bytes:
+    """A ustar header; `sizes` are the content's bytes and the time."""
     head = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0        %s%sustar\00000" % (
-        name.ljust(100, b"\0"), mode, uid, gid, size, mtime, kind, link.ljust(100, b"\0"),
+        name.ljust(100, b"\0"), stat.S_IMODE(meta.mode), meta.uid, meta.gid, *sizes, kind,
+        link.ljust(100, b"\0"),
     )  # fmt: skip
     block = bytearray(head.ljust(_BLOCK, b"\0"))
     block[148:156] = b"%06o\0 " % sum(block)

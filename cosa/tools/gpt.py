@@ -63,8 +63,8 @@ def write(image: Path, disk: UUID, partitions: Sequence[Partition]) -> None:
         offset = (part.number - 1) * _ENTRY
         entries[offset : offset + _ENTRY] = entry
     last = sectors - 1
-    primary = _header(1, last, sectors, disk, 2, bytes(entries))
-    backup = _header(last, 1, sectors, disk, last - _TABLE, bytes(entries))
+    primary = _header(disk, bytes(entries), last, primary=True)
+    backup = _header(disk, bytes(entries), last, primary=False)
     with image.open("r+b") as file:
         os.pwrite(file.fileno(), _protective(sectors), 440)
         os.pwrite(file.fileno(), primary.ljust(SECTOR, b"\0") + entries, SECTOR)
@@ -73,16 +73,18 @@ def write(image: Path, disk: UUID, partitions: Sequence[Partition]) -> None:
 
 
 def _protective(sectors: int) -> bytes:
-    """Bytes 440..511 of sector 0: one partition of type EE over everything, active for no one."""
+    """Bytes 440..511 of sector 0: one partition of type EE over everything."""
     size = min(sectors - 1, 0xFFFFFFFF)
     entry = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", 0xEE, b"\xff\xff\xff", 1, size)
     return bytes(6) + entry + bytes(48) + b"\x55\xaa"
 
 
-def _header(here: int, other: int, sectors: int, disk: UUID, table: int, entries: bytes) -> bytes:
-    first, last = 2 + _TABLE, sectors - 2 - _TABLE
+def _header(disk: UUID, entries: bytes, last: int, *, primary: bool) -> bytes:
+    """One of the two headers of a disk whose last sector is `last`."""
+    here, other, table = (1, last, 2) if primary else (last, 1, last - _TABLE)
+    usable = 2 + _TABLE, last - 1 - _TABLE
     fields = (
-        b"EFI PART", 0x10000, _HEADER.size, 0, 0, here, other, first, last, disk.bytes_le,
+        b"EFI PART", 0x10000, _HEADER.size, 0, 0, here, other, *usable, disk.bytes_le,
         table, _ENTRIES, _ENTRY, zlib.crc32(entries),
     )  # fmt: skip
     raw = bytearray(_HEADER.pack(*fields))

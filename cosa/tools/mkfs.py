@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from subprocess import PIPE, STDOUT
 from typing import IO
@@ -17,6 +17,8 @@ from uuid import UUID
 
 from cosa.core import run
 from cosa.core.errors import CosaError, ExitClass
+
+type LateXattr = tuple[str, str, bytes]  # path, name, value
 
 # In the place of the machine's mke2fs.conf, so that disks do not depend on it. Inodes of
 # 256 bytes hold a SELinux label; metadata_csum_seed lets the first boot change the UUID
@@ -31,7 +33,8 @@ inode_size = 256
 inode_ratio = 16384
 [fs_types]
 ext4 = {
-  features = has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize
+  features = has_journal,extent,huge_file,flex_bg,64bit,dir_nlink,extra_isize,metadata_csum,\
+metadata_csum_seed
 }
 small = {
   blocksize = 4096
@@ -44,7 +47,7 @@ floppy = {
 
 def ext4_from_tar(
     device: Path,
-    feed: Callable[[IO[bytes]], None],
+    feed: Callable[[IO[bytes]], Sequence[LateXattr]],
     *,
     offset: int,
     size: int,
@@ -54,9 +57,10 @@ def ext4_from_tar(
 ) -> None:
     """Make an ext4 of `size` bytes at `offset` of an existing file, filled by `feed`.
 
-    `feed` writes a tar (pax; xattrs as SCHILY.xattr records) to the pipe it is
-    given; owners, modes, times, hard links and xattrs are kept. Raises
-    `mkfs/failed` with what mke2fs said, and whatever `feed` raises.
+    `feed` writes a tar (pax; capabilities as SCHILY.xattr records) to the pipe it
+    is given; owners, modes, times and hard links are kept. It returns the xattrs
+    still to be set. Raises `mkfs/failed` with what mke2fs said, and whatever
+    `feed` raises.
     """
     options = f"offset={offset},hash_seed={uuid},lazy_itable_init=1,nodiscard,root_owner=0:0"
     argv = [
@@ -71,11 +75,12 @@ def ext4_from_tar(
         with os.fdopen(reader, "rb") as stdin:
             process = run.start(argv, stdin=stdin, stdout=PIPE, stderr=STDOUT, env=env)
         said: list[bytes] = []
+        late: Sequence[LateXattr] = ()
         listener = threading.Thread(target=lambda: said.append(_drain(process.stdout)), daemon=True)
         listener.start()
         try:
             with os.fdopen(writer, "wb", buffering=1 << 20) as pipe:
-                feed(pipe)
+                late = feed(pipe)
         except BrokenPipeError:
             pass  # mke2fs gave up: its own message says why
         except BaseException:
@@ -92,10 +97,40 @@ def ext4_from_tar(
             why=f"{text}\nmke2fs ended with status {status}".strip(),
             exit_class=ExitClass.STEP,
         )
+    set_xattrs(device, late, epoch=epoch, offset=offset)
 
 
 def _drain(stream: IO[bytes] | None) -> bytes:
     return stream.read()[-8192:] if stream else b""
+
+
+def set_xattrs(image: Path, items: Iterable[LateXattr], *, epoch: int, offset: int) -> None:
+    """Set extended attributes on the ext4 at `offset` of a file; values may hold any bytes.
+
+    debugfs reads a value with a NUL in it from a file only, so each value is
+    written down once.
+    """
+    with tempfile.TemporaryDirectory(prefix="cosa-xattr-") as folder:
+        values: dict[bytes, str] = {}
+        commands = []
+        for path, name, value in items:
+            if value not in values:
+                values[value] = os.path.join(folder, str(len(values)))
+                Path(values[value]).write_bytes(value)
+            commands.append(f"ea_set -f {values[value]} {quoted(path)} {name}")
+        debugfs(image, commands, epoch=epoch, offset=offset)
+
+
+def quoted(path: str) -> str:
+    """A path of the file system as a word of a debugfs command. Raises `mkfs/name`."""
+    if "\n" in path or "\0" in path:
+        raise CosaError(
+            "mkfs/name", f"the file name {path!r} cannot be put on a disk",
+            why="debugfs, which labels it, reads commands line by line", exit_class=ExitClass.STEP,
+        )  # fmt: skip
+    absolute = "/" if path == "." else "/" + path.lstrip("/")
+    doubled = absolute.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def debugfs(
@@ -107,7 +142,7 @@ def debugfs(
     """
     result = run.run(
         ["debugfs", "-w", "-f", "-", _at(image, offset)],
-        input="".join(f"{line}\n" for line in commands).encode(),
+        input="".join(f"{line}\n" for line in commands).encode("utf-8", "surrogateescape"),
         env={"SOURCE_DATE_EPOCH": str(epoch), "E2FSPROGS_FAKE_TIME": str(epoch)},
     )
     # debugfs exits with 0 whatever happened; complaints go to stderr behind its banner.

@@ -14,7 +14,7 @@ def convert(
 ) -> None:
     """Convert a raw image; blocks of zeros stay unallocated. Raises `run/failed`."""
     # Not -W: it writes clusters as they come, in an order that changes from run to run.
-    argv = ["qemu-img", "convert", "-f", "raw", "-O", fmt]
+    argv: list[str | Path] = ["qemu-img", "convert", "-f", "raw", "-O", fmt]
     if compress:
         argv.append("-c")
     for option in options:
@@ -31,7 +31,17 @@ def info(image: Path) -> Mapping[str, object]:
 
 def same_content(one: Path, one_fmt: str, other: Path, other_fmt: str) -> bool:
     """Whether two images hold the same bytes, whatever their formats."""
-    argv = ["qemu-img", "compare", "-q", "-f", one_fmt, "-F", other_fmt, one, other]
+    argv: list[str | Path] = [
+        "qemu-img",
+        "compare",
+        "-q",
+        "-f",
+        one_fmt,
+        "-F",
+        other_fmt,
+        one,
+        other,
+    ]
     result = run.run(argv, check=False)
     if result.status > 1:
         raise run.failed(result)
