@@ -20,7 +20,8 @@ def test_multi_user(machine: Machine) -> None:
 def test_bios(machine: Machine) -> None:
     """The shared machine was booted by a BIOS, through GRUB."""
     assert machine.ssh("test -d /sys/firmware/efi", check=False).status == 1
-    assert "SeaBIOS" in machine.console.text
+    assert machine.out("cat /sys/class/dmi/id/bios_vendor") == "SeaBIOS"
+    assert "GNU GRUB" in machine.console.text
     assert "ignition.platform.id=qemu" in machine.out("cat /proc/cmdline")
 
 
@@ -35,7 +36,7 @@ def test_machine_id(machine: Machine) -> None:
     ident = machine.out("cat /etc/machine-id")
     assert len(ident) == 32
     assert int(ident, 16)
-    assert ident in machine.out("ls /var/log/journal /run/log/journal 2>/dev/null")
+    assert ident in machine.out("ls /var/log/journal /run/log/journal 2>/dev/null || true")
 
 
 def test_read_only(machine: Machine) -> None:

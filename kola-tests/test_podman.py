@@ -11,7 +11,7 @@ pytestmark = SHARED
 # No registry is asked: the image is made of the machine's own shell and its libraries.
 _IMAGE = """
 cd "$(mktemp -d -p /var/tmp)"
-mkdir -p root/usr/bin root/tmp
+mkdir -p root/usr/bin root/usr/lib root/usr/lib64 root/tmp
 for link in bin lib lib64; do [ -L /$link ] && cp -P /$link root/; done
 for program in bash cat id; do
   cp --parents "$(readlink -f "$(command -v $program)")" root/

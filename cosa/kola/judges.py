@@ -43,7 +43,7 @@ def _judge(flag: str, pattern: str, meaning: str, *, fatal: bool = False, least:
 JUDGES: tuple[Judge, ...] = (
     _judge(
         "ignition",
-        r"Ignition (?:has )?failed\b|CRITICAL : Ignition failed|ignition\S*: failed to fetch config",
+        r"Ignition (?:has )?failed\b|ignition\S*: failed to fetch config",
         "Ignition failed", fatal=True,
     ),
     _judge(

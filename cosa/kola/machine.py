@@ -78,6 +78,7 @@ class Machine:
         self._journal_read = 0
         self._taken = 0
         self._done: dict[str, object] = {}
+        self.given_up: dict[str, CosaError] = {}
         self._qemu: Qemu | None = None
         self._ssh: Ssh | None = None
 
@@ -134,9 +135,19 @@ class Machine:
     # What tests use
 
     def once(self, name: str, action: Callable[[], object]) -> object:
-        """Do something to a shared machine at its first caller; the others get the same result."""
+        """Do something to a shared machine at its first caller; the others get the same result.
+
+        What failed once is not tried again, on a successor neither
+        (`kola/not-run`): each try may take minutes.
+        """
+        if name in self.given_up:
+            raise not_run(f"the machine could not be brought to '{name}'", self.given_up[name])
         if name not in self._done:
-            self._done[name] = action()
+            try:
+                self._done[name] = action()
+            except CosaError as err:
+                self.given_up[name] = err
+                raise
         return self._done[name]
 
     def ssh(
@@ -233,17 +244,21 @@ class Machine:
         return units + [f"{unit} (restarting over and over)" for unit in looping.split()]
 
     def check(self) -> None:
-        """Raise `kola/failed-units` (class TESTS) if any unit failed, with its last log lines."""
+        """Raise `kola/unsound` (class TESTS) if units failed or the judges found something.
+
+        Says the failed units' last log lines.
+        """
         units = self.failed_units()
+        found = [str(finding) for finding in self.findings()]
+        logs = ""
         if units:
             names = " ".join(unit.split()[0] for unit in units)
             status = self.ssh(f"sudo systemctl status --no-pager --lines=15 {names}", check=False)
-            raise CosaError(
-                "kola/failed-units",
-                f"{len(units)} unit(s) failed: {', '.join(units)}",
-                why=status.out[-6000:],
-                exit_class=ExitClass.TESTS,
-            )
+            logs = status.out[-6000:]
+            found.insert(0, f"{len(units)} unit(s) failed: {', '.join(units)}")
+        if found:
+            what = "; ".join(found)
+            raise CosaError("kola/unsound", what, why=logs, exit_class=ExitClass.TESTS)
 
     def findings(self) -> list[Finding]:
         """What the judges of console and kernel log have found since the last call."""
@@ -419,6 +434,11 @@ class Machine:
             if " kernel: " in line:
                 found = self._kernel_bench.hear(line)
                 self.console.findings += [f for f in found if f.judge.flag not in said]
+
+
+def not_run(what: str, cause: CosaError) -> CosaError:
+    """The error of a test that could not even start because of what befell an earlier one."""
+    return CosaError("kola/not-run", f"not run: {what}", why=str(cause), exit_class=ExitClass.TESTS)
 
 
 def _attached(path: Path, spec: DiskSpec, serial: str, *, boot: bool = True) -> Disk:

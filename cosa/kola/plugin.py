@@ -29,6 +29,7 @@ from cosa.tools.qemu import Firmware
 _POOL = pytest.StashKey[Pool]()
 _REQUEST = pytest.StashKey[Request]()
 _USED = pytest.StashKey[list[Machine]]()
+_FOUND = pytest.StashKey[list[str]]()
 _BAD = pytest.StashKey[CosaError]()
 
 
@@ -180,9 +181,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """After a test has passed by itself, ask the judges of the machines it used."""
-    result = yield
-    found = [str(finding) for used in _used(item) for finding in used.findings()]
+    """After a test, ask the judges of the machines it used; they can fail one that passed."""
+    try:
+        result = yield
+    finally:
+        found = [str(finding) for used in _used(item) for finding in used.findings()]
+        item.stash[_FOUND] = found
     if found:
         pytest.fail("while the test ran: " + "; ".join(found), pytrace=False)
     return result
@@ -198,6 +202,8 @@ def pytest_runtest_makereport(
     if isinstance(error, CosaError):
         report.longrepr = "\n".join(filter(None, (str(error), error.why, error.fix)))
     if report.failed:
+        if found := item.stash.get(_FOUND, []):
+            report.sections.append(("Captured stdout: what the judges found", "\n".join(found)))
         for used in _used(item):
             # pytest takes sections called "Captured stdout ..." into the JUnit file.
             title = f"Captured stdout: console of {used.uuid}"

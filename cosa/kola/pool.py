@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosa.core.errors import CosaError, ExitClass
-from cosa.kola.machine import Host, Machine
+from cosa.core.errors import CosaError
+from cosa.kola.machine import Host, Machine, not_run
 from cosa.kola.spec import MachineSpec
 
 
@@ -17,6 +17,7 @@ class Pool:
         self._shared: Machine | None = None
         self._key = ""
         self._failed: dict[str, CosaError] = {}
+        self._given_up: dict[str, dict[str, CosaError]] = {}
         self._checks = True
 
     def shared(self, key: str, spec: MachineSpec, *, checks: bool) -> Machine:
@@ -30,16 +31,14 @@ class Pool:
             return self._shared
         self.drop_shared()
         if key in self._failed:
-            raise CosaError(
-                "kola/not-run", "not run: the machine shared with other tests did not come up",
-                why=str(self._failed[key]), exit_class=ExitClass.TESTS,
-            )  # fmt: skip
+            raise not_run("the machine shared with other tests did not come up", self._failed[key])
         try:
             machine = Machine.boot(spec, self.output / f"shared-{key}", self.host)
         except CosaError as err:
             self._failed[key] = err
             raise
         self._shared, self._key, self._checks = machine, key, checks
+        machine.given_up = self._given_up.setdefault(key, {})
         if checks:
             machine.check()  # fails this test; the next ones may still use the machine
         return machine
