@@ -22,6 +22,8 @@ from cosa.model.platforms import PLATFORMS
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Earlier, Inputs, Made
 
+_MANIFEST = "oci-manifest"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -51,24 +53,32 @@ def step_ids(targets: tuple[str, ...], commit: str, version: str, inputs: Inputs
 def make(job: Job, inputs: Inputs) -> dict[str, Made]:
     """Make every target of the job in its folder. The first failure stops the rest."""
     steps = step_ids(job.targets, job.commit.checksum, job.commit.version, inputs)
-    taken = {name: made for name in job.targets if (made := _take_over(job, name, steps[name]))}
+    if "ostree" in steps:
+        steps[_MANIFEST] = steps["ostree"]
+    wanted = tuple(steps)
+    taken = {name: made for name in wanted if (made := _take_over(job, name, steps[name]))}
     images = [name for name in job.targets if name not in taken and name != "ostree"]
     works: list[Callable[[], dict[str, Made]]] = []
     if "ostree" in job.targets and "ostree" not in taken:
-        works.append(lambda: {"ostree": _archive(job, steps["ostree"])})
+        works.append(lambda: _archive(job, steps["ostree"]))
     if images:
         works.append(lambda: _images(job, images, steps))
     for fresh in parallel.side_by_side(*works) if works else []:
         taken |= fresh
-    return {name: taken[name] for name in job.targets}
+    return {name: taken[name] for name in wanted}
 
 
 def file_name(job: Job, target: str, suffix: str) -> str:
     """`NAME-ID-PLATFORM.ARCH.SUFFIX`, as upstream names artefacts."""
-    return f"{job.definition.name}-{job.build}-{target}.{job.definition.arch}.{suffix}"
+    stem = f"{job.definition.name}-{job.build}"
+    if target == _MANIFEST:
+        return f"{stem}-ostree.{job.definition.arch}-{suffix}"
+    return f"{stem}-{target}.{job.definition.arch}.{suffix}"
 
 
 def _suffix(target: str) -> str:
+    if target == _MANIFEST:
+        return "manifest.json"
     return "ociarchive" if target == "ostree" else PLATFORMS[target].suffix
 
 
@@ -89,27 +99,29 @@ def _take_over(job: Job, target: str, step: str) -> Made | None:
 
 
 def _title(target: str) -> str:
-    return "container archive" if target == "ostree" else f"image {target}"
+    names = {"ostree": "container archive", _MANIFEST: "container manifest"}
+    return names.get(target, f"image {target}")
 
 
-def _archive(job: Job, step: str) -> Made:
+def _archive(job: Job, step: str) -> dict[str, Made]:
+    """The archive of the commit, and its manifest as a file of its own."""
     with events.step(_title("ostree")) as this:
         out = job.out / file_name(job, "ostree", "ociarchive")
         labels = {
-            "version": job.commit.version,
-            "org.opencontainers.image.version": job.commit.version,
             "com.coreos.osname": job.definition.name,
             "com.coreos.stream": str(job.definition.tree.variables.get("stream", "")),
-            "ostree.commit": job.commit.checksum,
         }
-        write_ociarchive(
+        archive = write_ociarchive(
             job.repo,
             job.commit.checksum,
             out,
             labels={key: value for key, value in labels.items() if value},
             arch=job.definition.arch,
         )
-        return _finished(out, step, this)
+        manifest = job.out / file_name(job, _MANIFEST, "manifest.json")
+        manifest.write_text(archive.manifest)
+        made = {_MANIFEST: _finished(manifest, step, this)}
+        return made | {"ostree": _finished(out, step, this)}
 
 
 def _images(job: Job, targets: list[str], steps: Mapping[str, str]) -> dict[str, Made]:

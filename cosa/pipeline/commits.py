@@ -10,9 +10,9 @@ from datetime import datetime
 from cosa.compose.native import Commit
 from cosa.core import clock, events
 from cosa.core.store import Json, Store
-from cosa.pipeline import commitobject
 from cosa.pipeline.previous import Previous
 from cosa.pipeline.workdir import Workdir
+from cosa.tools import ostree
 
 
 class Known:
@@ -64,7 +64,7 @@ class Known:
         }
 
     def _if_there(self, commit: Commit, why: str) -> Commit | None:
-        if not commitobject.is_there(self.repo, commit.checksum):
+        if not ostree.has_commit(self.repo, commit.checksum):
             return None
         with events.step("compose") as step:
             step.reuse(f"{commit.version}, {why}")

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import shutil
 from pathlib import Path
 
 import cosa
 from cosa.compose.inputs import compose_inputs
 from cosa.compose.resolve import Resolution
+from cosa.container.gzipstream import engine_version
 from cosa.core import fs, store
 from cosa.core.store import Json
+from cosa.images.inputs import image_inputs
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs
-from cosa.tools import grub
 
-# What writes the bytes of a disk, besides our own code. A program's file changes with
-# every release of its package.
-_PROGRAMS = ("mke2fs", "debugfs", "mkfs.fat", "mcopy", "mmd", "grub-mkimage", "qemu-img")
 _SHARED = ("core", "model", "tools")
 
 
 def inputs_of(found: Definition, resolution: Resolution, layers: dict[str, Path]) -> Inputs:
-    """The inputs of a build, by area: `compose`, `container`, `image`."""
+    """The inputs of a build, by area: `compose`, `container`, `image`.
+
+    One area serves all platforms, so that which images were asked for does not
+    count as a change; qemu's inputs are the largest set.
+    """
     image: dict[str, Json] = {"image.yaml": store.step_id("spec", found.image.to_json())}
     if found.platforms:
         image["platforms.yaml"] = fs.sha256_file(found.platforms)
@@ -32,24 +33,12 @@ def inputs_of(found: Definition, resolution: Resolution, layers: dict[str, Path]
             found.tree, resolution.packages, found.config,
             overrides_rootfs=found.overrides_rootfs, extra_layers=layers,
         ),
-        "container": {"cosa": code_digest("container")},
-        "image": image | image_tools(),
+        "container": {
+            "compression": engine_version(),
+            "code of cosa": code_digest("container"),
+        },
+        "image": image | image_inputs("qemu"),
     }  # fmt: skip
-
-
-def image_tools() -> dict[str, Json]:
-    """Digests of what makes disks: programs, GRUB's modules, our code."""
-    found: dict[str, Json] = {"cosa": code_digest("images")}
-    for program in _PROGRAMS:
-        place = shutil.which(program)
-        found[f"program {program}"] = fs.sha256_file(Path(place)) if place else "missing"
-    if grub.MODULES.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted(grub.MODULES.iterdir()):
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-        found["GRUB modules"] = digest.hexdigest()
-    return found
 
 
 @functools.cache

@@ -89,7 +89,7 @@ def _commit(run: Run, resolution: Resolution, inputs: Inputs, before: Previous |
             return taken
     existing = [entry.id for entry in run.workdir.read_builds().builds]
     version = _version(run, existing)
-    added = metadata.commit_metadata(run.found)
+    added = metadata.commit_metadata(run.found, resolution)
     taken = None if run.options.force else known.from_killed_run(version, added)
     if taken:
         return taken

@@ -16,9 +16,9 @@ from cosa.core import clock, fs, store
 from cosa.core.store import Json
 from cosa.model import commitmeta
 from cosa.model.meta import Meta
-from cosa.pipeline import commitobject
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs, Made, Record, digest
+from cosa.tools import ostree
 
 _CONFIG_TAR = "coreos-assembler-config.tar.gz"
 _CONFIG_GIT = "coreos-assembler-config-git.json"
@@ -38,7 +38,7 @@ class Facts:
     overrides: tuple[str, ...]
 
 
-def commit_metadata(found: Definition) -> dict[str, Json]:
+def commit_metadata(found: Definition, resolution: Resolution) -> dict[str, Json]:
     """What the tool adds to the commit's own metadata."""
     data: dict[str, Json] = {"coreos-assembler.basearch": found.arch}
     if found.git:
@@ -47,18 +47,22 @@ def commit_metadata(found: Definition) -> dict[str, Json]:
     stream = found.tree.variables.get("stream")
     if stream:
         data["fedora-coreos.stream"] = str(stream)
+    if found.tree.repo_metadata == "inline":
+        data["rpmostree.rpmmd-repos"] = [
+            {"id": name, "timestamp": seconds} for name, seconds in resolution.rpmmd_repos
+        ]
     return data
 
 
 def write(facts: Facts, folder: Path, repo: Path) -> None:
     """Write every describing file into a build's folder; meta.json last."""
     commit, found = facts.commit, facts.definition
-    metadata = commitobject.metadata(repo, commit.checksum)
+    metadata = ostree.commit_metadata(repo, commit.checksum)
     commitmeta.write(folder / "commitmeta.json", metadata)
     lock = folder / f"manifest-lock.generated.{found.arch}.json"
     facts.resolution.lockfile().write(lock)
     raw = folder / "ostree-commit-object"
-    raw.write_bytes(commitobject.path(repo, commit.checksum).read_bytes())
+    raw.write_bytes(ostree.commit_variant(repo, commit.checksum))
     raw.chmod(0o444)
     _write_config(found, folder)
     Record(facts.inputs, {name: made.step for name, made in facts.artefacts.items()}).write(folder)

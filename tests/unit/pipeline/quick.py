@@ -10,9 +10,10 @@ from pathlib import Path
 
 from cosa.compose.native import Commit
 from cosa.compose.resolve import Resolution
+from cosa.container.archive import Archive
 from cosa.core import events
 from cosa.model.package import Package
-from cosa.pipeline import artefacts, build, commitobject, definition, make
+from cosa.pipeline import artefacts, build, commits, definition, make, metadata
 from cosa.pipeline.initialise import Source, init
 from cosa.pipeline.workdir import Workdir
 
@@ -64,14 +65,23 @@ class Steps:
         with events.step("assemble"):
             text = repr((job.version, job.packages, sorted(job.metadata)))
         checksum = hashlib.sha256(text.encode()).hexdigest()
-        place = commitobject.path(job.target_repo, checksum)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+        job.target_repo.mkdir(exist_ok=True)
+        (job.target_repo / checksum).write_text(text)
         return Commit(checksum, job.tree.ref, job.version, job.epoch, "c" * 64, {}, "6.1")
+
+    def has_commit(self, repo, commit):
+        return (repo / commit).exists()
+
+    def commit_metadata(self, _repo, commit):
+        return {"version": commit[:8]}
+
+    def commit_variant(self, repo, commit):
+        return (repo / commit).read_bytes()
 
     def archive(self, _repo, commit, out, **_kwargs):
         self.calls.append("archive")
         out.write_text(f"archive {commit}")
+        return Archive("d", "d", f"manifest {commit}", ())
 
     def make_raw(self, _repo, commit, _spec, out, **_kwargs):
         self.calls.append("disk")
@@ -106,5 +116,6 @@ class Steps:
         set_attribute(artefacts, "make_raw", self.make_raw)
         set_attribute(artefacts, "stamp", self.stamp)
         set_attribute(artefacts, "convert", self.convert)
-        set_attribute(commitobject, "metadata", lambda _repo, commit: {"version": commit[:8]})
+        set_attribute(commits, "ostree", self)
+        set_attribute(metadata, "ostree", self)
         return self

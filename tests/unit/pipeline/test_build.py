@@ -38,6 +38,7 @@ def test_a_build_has_everything(workdir, steps):
     assert outcome.build == "1.dev.0"
     assert files(outcome.folder) == {
         "meta.json", "commitmeta.json", f"manifest-lock.generated.{ARCH}.json",
+        f"testos-1.dev.0-ostree.{ARCH}-manifest.json",
         f"testos-1.dev.0-ostree.{ARCH}.ociarchive", f"testos-1.dev.0-qemu.{ARCH}.qcow2",
         "ostree-commit-object", "coreos-assembler-config.tar.gz",
         "coreos-assembler-config-git.json", "cosa-inputs.json",
@@ -104,13 +105,13 @@ def test_force_builds_the_same_anew(workdir, steps):
 
 def test_what_is_missing_is_added(workdir, steps):
     first = build(workdir, Options(targets=("ostree",)))
-    assert list(workdir.meta().images) == ["ostree"]
+    assert set(workdir.meta().images) == {"ostree", "oci-manifest"}
     steps.calls.clear()
     second = build(workdir, Options(targets=("qemu", "metal")))
     assert second.build == first.build
     assert second.changed
     assert steps.calls == ["disk", "convert .qcow2", "convert .raw"]
-    assert set(workdir.meta().images) == {"ostree", "qemu", "metal"}
+    assert set(workdir.meta().images) == {"ostree", "oci-manifest", "qemu", "metal"}
     assert not build(workdir, Options()).changed
 
 
