@@ -72,7 +72,8 @@ class Cosa(Program):
             Argument(names=("version",), kind=bool, default=False, help="print cosa's version"),
             Argument(
                 names=("workdir",),
-                help="the working directory; default $COSA_WORKDIR, which bin/cosa sets to work/, else the current folder",
+                help="the working directory; default $COSA_WORKDIR (bin/cosa: work/), else the"
+                " current folder",
             ),
             Argument(
                 names=("log-format",), default="auto", attr_name="log_format",
