@@ -167,9 +167,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     the start of a test whose location says what it is.
     """
 
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+
     def tell(event: events.Event) -> None:
         text = {"note": event.text, "end": f"{event.text} after {event.seconds:.0f} s"}
-        if event.kind in text:
+        if event.kind not in text:
+            return
+        with capture.global_and_fixture_disabled():
             item.ihook.pytest_runtest_logstart(
                 nodeid=item.nodeid,
                 location=(PROGRESS, None, f"{name_of(item)}: {text[event.kind]}"),
