@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from cosa.core.errors import CosaError, ExitClass
 
 CHUNK = 1 << 20
-_PRIVATE = ".cosa-tmp."
+_PRIVATE, _FRESH = ".cosa-tmp.", ".cosa-new."
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE = 0x80086601, 0x40086602, 0x10
 
 
@@ -46,9 +46,12 @@ def private_dir(parent: Path, name: str = "work") -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    path = Path(tempfile.mkdtemp(prefix=f"{_PRIVATE}{name}.", dir=parent))
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{_FRESH}{name}.", dir=parent))
+    lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    # It gets the name `sweep` looks for only once it is locked.
+    path = fresh.with_name(_PRIVATE + fresh.name.removeprefix(_FRESH))
+    fresh.rename(path)
     try:
         path.chmod(0o755)
         yield path
@@ -59,7 +62,7 @@ def private_dir(parent: Path, name: str = "work") -> Iterator[Path]:
 
 def sweep(parent: Path) -> None:
     """Remove private folders and files below `parent` that no living process holds."""
-    for entry in parent.glob(f"{_PRIVATE}*"):
+    for entry in [*parent.glob(f"{_PRIVATE}*"), *parent.glob(f"{_FRESH}*")]:
         if not entry.is_dir():
             continue
         try:
@@ -67,9 +70,9 @@ def sweep(parent: Path) -> None:
         except FileNotFoundError:
             continue
         try:
-            # An unlocked folder younger than a minute may be one whose owner is about to lock it.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _age(entry) > 60 or os.fstat(fd).st_nlink > 2:
+            # The owner of a fresh one may be about to lock it.
+            if entry.name.startswith(_PRIVATE) or _age(entry) > 60:
                 remove_tree(entry)
         except BlockingIOError:
             pass

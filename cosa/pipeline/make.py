@@ -12,7 +12,8 @@ from cosa.compose.fetch import fetch
 from cosa.compose.native import Commit, ComposeJob, compose
 from cosa.compose.resolve import Resolution
 from cosa.core import clock, events, fs
-from cosa.core.errors import CosaError
+from cosa.core import run as runner
+from cosa.core.errors import CosaError, ExitClass, Problems
 from cosa.model import version as versions
 from cosa.pipeline import artefacts, commits, metadata
 from cosa.pipeline.build import Run
@@ -20,6 +21,9 @@ from cosa.pipeline.previous import Previous
 from cosa.pipeline.publish import publish
 from cosa.pipeline.record import Inputs, Record
 
+_PROGRAMS = (
+    "setpriv", "bwrap", "mke2fs", "debugfs", "mkfs.fat", "mmd", "mcopy", "grub-mkimage", "qemu-img",
+)  # fmt: skip
 # Room needed, as multiples of the packed packages' size (measured: 230 MB of RPMs).
 _IMPORTED = 5  # package cache and repository, once
 _TRANSIENT = 8  # commit, archive, raw disk, qcow2
@@ -34,6 +38,7 @@ def new_build(
     run: Run, resolution: Resolution, inputs: Inputs, before: Previous | None
 ) -> tuple[str, Path]:
     """Make a build and publish it; its id and folder."""
+    _need_tools()
     _need_space(run, resolution)
     commit = _commit(run, resolution, inputs, before)
     existing = [entry.id for entry in run.workdir.read_builds().builds]
@@ -127,6 +132,15 @@ def _version(run: Run, existing: list[str]) -> str:
 def _epoch() -> int:
     pinned = clock.source_date_epoch()
     return clock.now() if pinned is None else pinned
+
+
+def _need_tools() -> None:
+    """Say at once which programs are missing, before minutes of work. Raises `env/missing-tool`."""
+    problems = Problems()
+    for program in _PROGRAMS:
+        with problems.collecting():
+            runner.which(program)
+    problems.raise_if_any("programs are missing", ExitClass.ENVIRONMENT)
 
 
 def _need_space(run: Run, resolution: Resolution) -> None:

@@ -93,7 +93,9 @@ def main(root):
         if workdir.latest() != newest or newest != f"1.dev.{versions}":
             troubles.append(f"{count}: latest is {workdir.latest()}, newest {newest}")
         count += 1
-    left = [p.name for p in workdir.tmp.rglob("*") if p.is_file() and ".cosa-tmp" in str(p)]
+    # A folder killed before it was locked is empty, and goes once it is a minute old.
+    left = [str(p) for p in workdir.root.rglob(".cosa-tmp*")]
+    left += [str(p) for p in workdir.root.rglob(".cosa-new*/*")]
     left += [p.name for p in workdir.builds.rglob(".*") if p.name != ".meta.json.lock"]
     print(json.dumps({"killed": count, "troubles": troubles, "left": left}))
 
