@@ -166,7 +166,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     xdist carries only pytest's own events from a worker, so a line travels as
     the start of a test whose location says what it is.
     """
-
     capture = item.config.pluginmanager.getplugin("capturemanager")
 
     def tell(event: events.Event) -> None:
