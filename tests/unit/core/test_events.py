@@ -48,12 +48,14 @@ def test_outcomes():
 
 def test_results_in_order_and_first_failure_after_all_have_stopped():
     assert parallel.each(lambda n: n * n, [3, 1, 2], 2) == [9, 1, 4]
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     def fail():
+        begun.wait(5)
         raise CosaError("a/b", "first")
 
     def go_on():
+        begun.set()
         stopped.wait(0.05)
         stopped.set()
 
