@@ -13,7 +13,9 @@ from cosa.model.treefile import IdCheck, Treefile
 from cosa.tools import ostree
 
 
-def preset(tree: Tree, treefile: Treefile, previous: Accounts | None, texts: dict[str, str]) -> None:
+def preset(
+    tree: Tree, treefile: Treefile, previous: Accounts | None, texts: dict[str, str]
+) -> None:
     """Write the accounts every script finds, before any runs.
 
     `type: file` seeds from that file; `type: previous` with preserve-passwd

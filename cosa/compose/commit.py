@@ -243,7 +243,7 @@ def metadata(job: ComposeJob, kernel: str) -> Any:
         found["ostree.container-cmd"] = ostree.variant("as", list(tree.container_cmd))
     if kernel:
         found["ostree.linux"] = ostree.variant("s", kernel)
-        found["ostree.bootable"] = ostree.variant("b", True)
+        found["ostree.bootable"] = ostree.variant("b", value=True)
     return ostree.variant("a{sv}", found)
 
 

@@ -102,12 +102,14 @@ def split_accounts(tree: Tree, keep: Iterable[str]) -> bool:
 
 def has_altfiles(tree: Tree) -> bool:
     """Whether libc can be told to read /usr/lib/passwd."""
-    folders = [tree.path("usr/lib"), tree.path("usr/lib64"), *tree.path("usr/lib").glob("*-linux-*")]
+    lib = tree.path("usr/lib")
+    folders = [lib, tree.path("usr/lib64"), *lib.glob("*-linux-*")]
     return any((folder / "libnss_altfiles.so.2").exists() for folder in folders)
 
 
 def altfiles(text: str) -> str:
     """nsswitch.conf with `altfiles` after `files` for users and groups."""
+
     def add(match: re.Match[str]) -> str:
         words = match[2].split()
         if "altfiles" in words or "files" not in words:
@@ -121,8 +123,9 @@ def altfiles(text: str) -> str:
 def finish(tree: Tree, treefile: Treefile, run_lines: Iterable[str]) -> None:
     """The last changes: nothing of the tree runs after this."""
     accounts = accounts_of(tree)
-    users = {uid: name for name, (uid, _) in reversed(accounts.users.items())}
-    groups = {gid: name for name, gid in reversed(accounts.groups.items())}
+    # Of two names for one number the first counts, as with getpwuid.
+    users = {uid: name for name, (uid, _) in reversed(list(accounts.users.items()))}
+    groups = {gid: name for name, gid in reversed(list(accounts.groups.items()))}
     _opt_and_local(tree, treefile)
     tmpfiles.write_integration(tree, treefile.opt_usrlocal)
     dropped = tmpfiles.settle_var(tree, run_lines, users, groups)

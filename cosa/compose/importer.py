@@ -89,9 +89,7 @@ def cached(repo: ostree.Repo, commit: str, digest: str, options: Options) -> Pac
     return PackageIndex.from_json(index.get_data_as_bytes().get_data())
 
 
-def _entries(
-    reader: RpmReader, writer: ostree.ObjectWriter, options: Options
-) -> Iterator[Entry]:
+def _entries(reader: RpmReader, writer: ostree.ObjectWriter, options: Options) -> Iterator[Entry]:
     colors = reader.header[rpm.RPMTAG_FILECOLORS] or [0] * len(reader.files)
     ima = reader.header[rpm.RPMTAG_FILESIGNATURES] if options.ima else None
     extra = {
@@ -251,4 +249,3 @@ def finish(repo: ostree.Repo, refs: dict[str, str]) -> None:
         ostree.sync_filesystem(repo.path)
         with repo.transaction():
             repo.set_refs(refs)
-

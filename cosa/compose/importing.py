@@ -16,7 +16,10 @@ from cosa.tools import ostree
 
 
 def import_all(
-    repo: ostree.Repo, pool: Pool, packages: Sequence[Package], rpms: Mapping[str, Path],
+    repo: ostree.Repo,
+    pool: Pool,
+    packages: Sequence[Package],
+    rpms: Mapping[str, Path],
     options: importer.Options,
 ) -> tuple[dict[str, PackageIndex], dict[str, str]]:
     """Indexes by NEVRA, and the refs of new imports, which `importer.finish` has yet to set.

@@ -41,7 +41,11 @@ _WHOLE = ("usr/lib/dracut", "usr/lib/dracut.conf.d", "etc/dracut.conf", "etc/dra
 # Folders in which dracut modules look for files by name; the rest of the tree it never asks for.
 _LOOKED_AT = ("etc", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/libexec",
               "usr/share/dbus-1", "usr/share/polkit-1", "usr/share/zoneinfo")  # fmt: skip
-_NEVER = re.compile(r"usr/lib/(modules|python3[^/]*|firmware|locale|sysimage|dracut|tmpfiles\.d)/")
+_DRACUT = frozenset({"usr/bin/dracut", "bin/dracut", "usr/sbin/dracut"})
+_NEVER = re.compile(
+    r"usr/lib/(modules|python3[^/]*|firmware|locale|sysimage|dracut|tmpfiles\.d)/|etc/selinux/"
+)
+_NEVER_GENERIC = re.compile(_NEVER.pattern + r"|etc/systemd/(system|user)(/|$)")
 _SONAME = re.compile(r"(\.so)(\.[0-9.]+)+$")
 
 
@@ -75,10 +79,15 @@ class Digests:
         return digest.hexdigest()
 
 
-def names_digest(names: Iterable[str]) -> str:
-    """One value for the names dracut could look for; a library's full version does not count."""
+def names_digest(names: Iterable[str], *, hostonly: bool) -> str:
+    """One value for the names dracut could look for; a library's full version does not count.
+
+    The administrator's units (and with them what is enabled) matter to a
+    host-only image alone.
+    """
     digest = hashlib.sha256()
-    for name in sorted({_SONAME.sub(r"\1", name) for name in names if not _NEVER.match(name)}):
+    never = _NEVER if hostonly else _NEVER_GENERIC
+    for name in sorted({_SONAME.sub(r"\1", name) for name in names if not never.match(name)}):
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
 
@@ -90,7 +99,7 @@ def first_key(
     digests = Digests(tree)
     makers = [
         package.name for package in packages
-        if any(entry.path.startswith("usr/lib/dracut/") for entry in package.entries)
+        if any(entry.path in _DRACUT for entry in package.entries)
     ]  # fmt: skip
     names = (
         name for folder in _LOOKED_AT if tree.path(folder).is_dir()
@@ -104,7 +113,7 @@ def first_key(
         "packages": needed,
         "modules": digests.below(kernel.folder),
         "folders": {folder: digests.below(folder) for folder in _WHOLE},
-        "names": names_digest(names),
+        "names": names_digest(names, hostonly="--no-hostonly" not in args),
     }
 
 
@@ -151,11 +160,11 @@ def _second_key(tree: Tree, key: Mapping[str, Json], paths: Sequence[str]) -> di
     return {**key, "files": {path: digests.of(path) for path in paths}}
 
 
-def build(
-    tree: Tree, kernel: Kernel, args: Sequence[str], scratch: Path, epoch: int, name: str
-) -> Path:
-    """Run dracut in the read-only tree; the finished image. Raises `initramfs/failed`."""
-    out = scratch / name
+def build(tree: Tree, kernel: Kernel, args: Sequence[str], out: Path, *, epoch: int) -> Path:
+    """Run dracut in the read-only tree; the finished image, in the folder `out`.
+
+    Raises `initramfs/failed`.
+    """
     out.mkdir()
     env = sandbox.script_env(epoch) | {"DRACUT_NO_MKNOD": "1"}
     box = Sandbox(root=tree.root, layers=None, env=env, binds={"/run/cosa/out": out})

@@ -79,8 +79,9 @@ def layer_digest(layer: layers.Layer) -> str:
 @cache
 def tool_versions() -> dict[str, str]:
     """Versions of what is of the assembler and not of the tree."""
-    import rpm
     import sqlite3
+
+    import rpm
 
     return {
         "ostree": ostree.version(),

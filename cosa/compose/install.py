@@ -62,7 +62,7 @@ def install(job: Installation) -> Installed:
     Raises what `scripts` does.
     """
     jobs = scripts.collect(job.packages)
-    apart = policy.detachable(jobs)
+    apart = policy.detachable(jobs, job.packages)
     installed = Installed(ThreadPoolExecutor(max_workers=1))
     inputs = policy.key(job.tree, apart, job.packages, job.overrides) if apart else {}
     with events.step("package scripts") as step:
@@ -122,9 +122,7 @@ def sysusers(run: ScriptRun, treefile: Treefile) -> None:
         )
 
 
-def _policy(
-    job: Installation, farm: Tree, apart: Sequence[Job], inputs: dict[str, Json]
-) -> Path:
+def _policy(job: Installation, farm: Tree, apart: Sequence[Job], inputs: dict[str, Json]) -> Path:
     """The policy's layer: from the cache, or by running its scripts on `farm`."""
     with events.step("SELinux policy") as step:
         upper = job.scratch / "policy-kept"

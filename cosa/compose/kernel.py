@@ -69,7 +69,7 @@ def _move_boot(tree: Tree) -> None:
 
 def _find(tree: Tree) -> set[str]:
     modules, boot = tree.path(_MODULES), tree.path(_BOOT)
-    versions = [path.name for path in modules.iterdir() if path.is_dir()] if modules.is_dir() else []
+    versions = [path.name for path in modules.glob("*") if path.is_dir()]
     return {
         version for version in versions
         if (modules / version / "vmlinuz").is_file() or (boot / f"vmlinuz-{version}").is_file()
@@ -109,7 +109,7 @@ def depmod(run: ScriptRun, kernel: Kernel) -> None:
 
 
 def boot_copies(tree: Tree, kernel: Kernel) -> None:
-    """What `boot-location: new` wants besides: hard links in usr/lib/ostree-boot named by digest."""
+    """What `boot-location: new` wants besides: links in usr/lib/ostree-boot named by digest."""
     folder = tree.path(kernel.folder)
     target = tree.mkdir(_BOOT)
     image, initramfs = folder / "vmlinuz", folder / "initramfs.img"

@@ -217,9 +217,7 @@ def apply(layer: Layer, tree: Tree, repo: ostree.Repo, writer: ostree.ObjectWrit
     return commit
 
 
-def _folder(
-    nodes: dict[str, ostree.TreeNode], path: str, repo: ostree.Repo
-) -> ostree.TreeNode:
+def _folder(nodes: dict[str, ostree.TreeNode], path: str, repo: ostree.Repo) -> ostree.TreeNode:
     if path not in nodes:
         above, _, name = path.rpartition("/")
         nodes[path] = _folder(nodes, above, repo).folder(name)

@@ -78,7 +78,7 @@ class _Compose:
         found = self._prepare(tree)
         image = self._programs(tree, packages, found, installed)
         self._finish(tree, plan, found, image)
-        return self._commit(tree, packages, found)
+        return self._commit(tree, found)
 
     def _assemble(self) -> tuple[list[PackageIndex], Plan, Tree]:
         """Import what is new, join the packages in memory, lay them out as hard links."""
@@ -159,7 +159,10 @@ class _Compose:
         return found
 
     def _programs(
-        self, tree: Tree, packages: list[PackageIndex], found: Kernel | None,
+        self,
+        tree: Tree,
+        packages: list[PackageIndex],
+        found: Kernel | None,
         installed: install.Installed,
     ) -> Path | None:
         """The initramfs beside the policy and the postprocess scripts.
@@ -197,7 +200,7 @@ class _Compose:
             else:
                 folder = name.replace(" ", "-")
                 built = initramfs.build(
-                    tree, found, args, self.scratch, self.job.epoch, folder
+                    tree, found, args, self.scratch / folder, epoch=self.job.epoch
                 )
                 image = cache.keep(tree, key, built)
             step.size = image.stat().st_size
@@ -237,7 +240,7 @@ class _Compose:
         if result.status != 0:
             raise run_failed(result, f"finalize.d/{program.name} failed")
 
-    def _commit(self, tree: Tree, packages: list[PackageIndex], found: Kernel | None) -> Commit:
+    def _commit(self, tree: Tree, found: Kernel | None) -> Commit:
         job = self.job
         with events.step("commit") as step:
             labels = None

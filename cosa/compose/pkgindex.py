@@ -69,7 +69,10 @@ class PackageIndex:
             "nevra": self.nevra,
             "digest": self.digest,
             "entries": [
-                [e.path, e.mode, e.user, e.group, e.flags, e.color, e.size, e.caps, e.csum, e.target]
+                [
+                    e.path, e.mode, e.user, e.group, e.flags, e.color, e.size, e.caps,
+                    e.csum, e.target,
+                ]
                 for e in self.entries
             ],
             "scriptlets": [asdict(s) for s in self.scriptlets],

@@ -56,9 +56,7 @@ def plan_union(packages: Sequence[PackageIndex], options: PlanOptions) -> Plan:
     plan = Plan()
     problems = Problems()
     placed = list(_placements(packages, options, plan, problems))
-    links = {
-        path: node.entry.target for path, node, _ in placed if stat.S_ISLNK(node.entry.mode)
-    }
+    links = {path: node.entry.target for path, node, _ in placed if stat.S_ISLNK(node.entry.mode)}
     resolve = _Resolver(links)
     for path, node, _ in placed:
         real = resolve(path)
@@ -103,7 +101,7 @@ def _placements(
                     problems.add(
                         "compose/path",
                         f"{package.name} ships /{entry.path}, which has no place in the tree",
-                        why="an OSTree system holds /usr and /etc; other folders belong to the machine",
+                        why="a commit holds /usr and /etc; other folders are the machine's own",
                         fix="drop the path with remove-from-packages",
                     )
     drop.tell_unused()
@@ -154,9 +152,7 @@ class _Resolver:
         target = self._links.get(real)
         if target is not None:
             if depth > _MAX_LINKS:
-                raise CosaError(
-                    "compose/link-loop", f"the link /{real} leads round in a circle"
-                )
+                raise CosaError("compose/link-loop", f"the link /{real} leads round in a circle")
             joined = posixpath.normpath(posixpath.join("/", base, target)).lstrip("/")
             real = self._folder(joined, depth + 1)
         self._folders[path] = real
@@ -166,9 +162,7 @@ class _Resolver:
 class _Droplist:
     """remove-from-packages: regular expressions on the paths a commit will have."""
 
-    def __init__(
-        self, rules: Iterable[tuple[str, tuple[str, ...]]], present: set[str]
-    ) -> None:
+    def __init__(self, rules: Iterable[tuple[str, tuple[str, ...]]], present: set[str]) -> None:
         self._rules: dict[str, list[re.Pattern[str]]] = {}
         self._unused: set[tuple[str, str]] = set()
         problems = Problems()

@@ -25,7 +25,7 @@ _VERSION = 1
 _POLICY_FILES = re.compile(
     r"usr/share/selinux/[^/]+/.*\.pp|etc/selinux/[^/]+/contexts/|var/lib/selinux/[^/]+/active/"
 )
-_TOOLS = re.compile(r"\b(semodule|semanage|setsebool|load_policy|restorecon|fixfiles)\b")
+_TOOLS = re.compile(r"\b(semodule|semanage|setsebool)\b")
 # What a policy is made from besides its packages.
 _READ = ("etc/selinux", "usr/share/selinux", "etc/default/useradd", "etc/login.defs")
 _MINE = "etc/selinux"
@@ -36,19 +36,20 @@ def brings_policy(package: PackageIndex) -> bool:
     return any(_POLICY_FILES.match(entry.path) for entry in package.entries)
 
 
-def detachable(jobs: Mapping[str, Sequence[Job]]) -> list[Job]:
-    """The %posttrans scripts that build a policy, if they may run beside all others.
+def detachable(jobs: Mapping[str, Sequence[Job]], packages: Sequence[PackageIndex]) -> list[Job]:
+    """The %posttrans scripts that build a policy, if they may run beside the others.
 
-    They may not when such a package has another script as well, or when any
-    other script deals with the policy.
+    They may not when such a package has another script as well, or when a
+    package they do not rely on changes the policy in its own scripts.
     """
-    everything = [job for phase in jobs.values() for job in phase]
     mine = [job for job in jobs["posttrans"] if brings_policy(job.package)]
     names = {job.package.name for job in mine}
-    for job in everything:
+    before = needed(mine, packages) if mine else set()
+    for job in (job for phase in jobs.values() for job in phase):
         if job in mine:
             continue
-        if job.package.name in names or _TOOLS.search(job.script.body):
+        late = job.package.name not in before
+        if job.package.name in names or (late and _TOOLS.search(job.script.body)):
             return []
     return mine
 

@@ -154,5 +154,3 @@ def _run(run: ScriptRun, body: str, what: str, treefile: Treefile) -> None:
 def _excerpt(body: str) -> str:
     lines = [line for line in body.strip().splitlines() if line.strip()][:4]
     return "\n".join(["it begins:", *(f"  {line}" for line in lines), "it said:"])
-
-

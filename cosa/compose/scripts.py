@@ -208,9 +208,7 @@ class ScriptRun:
         return Accounts.parse(*texts)
 
 
-def settle_owners(
-    run: ScriptRun, plan: Plan, package: PackageIndex, accounts: Accounts
-) -> None:
+def settle_owners(run: ScriptRun, plan: Plan, package: PackageIndex, accounts: Accounts) -> None:
     """Give a package's files the owners its header names; hard links are broken first.
 
     Raises `compose/unknown-owner`.
@@ -254,7 +252,10 @@ def trigger_paths(script: Scriptlet, installed: Sequence[str]) -> tuple[str, ...
 
 
 def run_all(
-    run: ScriptRun, plan: Plan, packages: Sequence[PackageIndex], jobs: Mapping[str, Sequence[Job]],
+    run: ScriptRun,
+    plan: Plan,
+    packages: Sequence[PackageIndex],
+    jobs: Mapping[str, Sequence[Job]],
     step: events.Step,
 ) -> None:
     """Every script of a transaction in its order; see the module's text."""

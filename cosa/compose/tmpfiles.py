@@ -32,7 +32,9 @@ _KNOWN = frozenset({
 def escape(path: str) -> str:
     """A path as tmpfiles.d wants it: specifiers doubled, blanks as escapes."""
     out = path.replace("\\", "\\x5c").replace("%", "%%")
-    return "".join(f"\\x{ord(char):02x}" if char.isspace() or char in "\"'" else char for char in out)
+    return "".join(
+        f"\\x{ord(char):02x}" if char.isspace() or char in "\"'" else char for char in out
+    )
 
 
 def declared(tree: Tree) -> set[str]:

@@ -96,7 +96,7 @@ def committed(path: str) -> str:
 
 
 def ref_name(name: str, evr: str, arch: str) -> str:
-    """The branch of a package in the cache, escaped as rpm-ostree does: `_` doubled, others `_XX`."""
+    """A package's branch in the cache, escaped as rpm-ostree does: `_` doubled, others `_XX`."""
 
     def escape(text: str) -> str:
         return "".join(

@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ class Worker:
     """One helper process. Not for two threads at once."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = os.memfd_create("cosa-worker-log", os.MFD_CLOEXEC)
         self._process: Popen[bytes] = run.start(
             [sys.executable, "-m", "cosa.compose.workers"],
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env},
@@ -55,8 +54,8 @@ class Worker:
         return answer["result"]
 
     def _died(self, task: str) -> CosaError:
-        self._log.seek(0)
-        tail = self._log.read()[-4000:].decode("utf-8", "replace")
+        size = os.fstat(self._log).st_size
+        tail = os.pread(self._log, 4000, max(0, size - 4000)).decode("utf-8", "replace")
         return CosaError(
             "compose/worker",
             f"a helper process ended in the middle of {task.partition(':')[2]}",
@@ -67,7 +66,7 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         run.end(self._process)
-        self._log.close()
+        os.close(self._log)
 
 
 class Pool:

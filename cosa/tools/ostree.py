@@ -83,7 +83,7 @@ class Meta:
 
 
 def _offset_format(payload: int, count: int) -> str:
-    """struct code of GVariant framing offsets: the least width that reaches the container's end."""
+    """The struct code of GVariant framing offsets: the least width that reaches the end."""
     for code, width in (("B", 1), ("H", 2), ("I", 4)):
         if payload + width * count < 1 << (8 * width):
             return code
@@ -165,7 +165,7 @@ class ObjectWriter:
         if self.mode not in {"bare", "bare-user"}:
             raise CosaError(
                 "ostree/repo-mode",
-                f"{repo} is a repository of mode '{self.mode}', which objects cannot be linked into",
+                f"{repo} is an OSTree repository of mode '{self.mode}', not bare or bare-user",
                 fix="initialise it with `ostree init --mode=bare-user`",
             )
         self.written = 0
@@ -364,7 +364,10 @@ class Repo:
         if not (path / "config").exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             modes = {"bare": ostree.RepoMode.BARE, "bare-user": ostree.RepoMode.BARE_USER}
-            with _speaking(f"cannot make the repository {path}"), fs.private_dir(path.parent) as tmp:
+            with (
+                _speaking(f"cannot make the repository {path}"),
+                fs.private_dir(path.parent) as tmp,
+            ):
                 options = glib.Variant("a{sv}", {})
                 ostree.Repo.create_at(-1, str(tmp / "r"), modes[mode], options, None)
                 try:
@@ -389,7 +392,7 @@ class Repo:
     def resolve(self, ref: str) -> str | None:
         """The commit a ref points at."""
         with _speaking(f"cannot read the ref {ref}"):
-            return self.raw.resolve_rev(ref, True)[1] or None
+            return self.raw.resolve_rev(ref, allow_noent=True)[1] or None
 
     def list_refs(self, prefix: str | None = None) -> dict[str, str]:
         """Refs and their commits."""
@@ -431,7 +434,6 @@ class Repo:
         self, root: TreeNode, metadata: Any, *, timestamp: int, parent: str | None = None
     ) -> str:
         """Write the trees below `root` and a commit over them; inside a transaction."""
-        ostree, _, _ = _gi()
         with _speaking("the commit cannot be written"):
             file = self.raw.write_mtree(root.mutable, None)[1]
             result = self.raw.write_commit_with_time(
@@ -467,7 +469,7 @@ def _dirmeta(repo: Repo, meta: Meta) -> str:
     known: set[str] = repo.__dict__.setdefault("_dirmetas", set())
     if csum not in known:
         variant = glib.Variant.new_from_bytes(
-            glib.VariantType.new("(uuua(ayay))"), glib.Bytes.new(body), True
+            glib.VariantType.new("(uuua(ayay))"), glib.Bytes.new(body), trusted=True
         )
         repo.raw.write_metadata(ostree.ObjectType.DIR_META, csum, variant, None)
         known.add(csum)
@@ -500,7 +502,7 @@ def has_commit(repo: Path, commit: str) -> bool:
 
 
 def version() -> str:
-    """libostree's version."""
+    """The version of libostree."""
     lib = module()
     return f"{lib.YEAR_VERSION}.{lib.RELEASE_VERSION}"
 
@@ -512,12 +514,12 @@ def _plain(value: Any) -> Any:
         return _plain(value.get_child_value(0)) if value.n_children() else None
     if kind in {"t", "x"}:
         signed = kind == "x"
-        return int.from_bytes(value.unpack().to_bytes(8, "little", signed=signed), "big", signed=signed)
+        return int.from_bytes(
+            value.unpack().to_bytes(8, "little", signed=signed), "big", signed=signed
+        )
     if kind.startswith("a{s"):
         rows = (value.get_child_value(i) for i in range(value.n_children()))
-        return {
-            row.get_child_value(0).get_string(): _plain(row.get_child_value(1)) for row in rows
-        }
+        return {row.get_child_value(0).get_string(): _plain(row.get_child_value(1)) for row in rows}
     if kind.startswith(("a", "(")):
         return [_plain(value.get_child_value(i)) for i in range(value.n_children())]
     return value.unpack()
@@ -532,10 +534,12 @@ def variant(signature: str, value: object) -> Any:
 def byte_variant(data: bytes) -> Any:
     """An `ay` without a detour over a list of numbers."""
     _, glib, _ = _gi()
-    return glib.Variant.new_from_bytes(glib.VariantType.new("ay"), glib.Bytes.new(data), True)
+    return glib.Variant.new_from_bytes(
+        glib.VariantType.new("ay"), glib.Bytes.new(data), trusted=True
+    )
 
 
 def module() -> ModuleType:
-    """libostree's own module, for constants."""
+    """The module of libostree itself, for constants."""
     module_: ModuleType = _gi()[0]
     return module_

@@ -54,15 +54,15 @@ def write(
         | rpm.RPMPROB_FILTER_IGNOREARCH | rpm.RPMPROB_FILTER_REPLACEOLDFILES
         | rpm.RPMPROB_FILTER_REPLACENEWFILES | rpm.RPMPROB_FILTER_REPLACEPKG
     )  # fmt: skip
-    opened: list[Any] = []
+    opened: list[int] = []
 
     def callback(what: int, amount: int, total: int, key: object, user: object) -> int | None:
         del amount, total, user
         if what == rpm.RPMCALLBACK_INST_OPEN_FILE:
-            opened.append(open(str(key), "rb"))
-            return int(opened[-1].fileno())
+            opened.append(os.open(str(key), os.O_RDONLY | os.O_CLOEXEC))
+            return opened[-1]
         if what == rpm.RPMCALLBACK_INST_CLOSE_FILE:
-            opened.pop().close()
+            os.close(opened.pop())
         return None
 
     with quiet():
@@ -95,7 +95,7 @@ def settle(out: Path) -> None:
 
 
 def version() -> str:
-    """librpm's version."""
+    """The version of librpm."""
     return str(rpm.__version__)
 
 
