@@ -2,7 +2,7 @@
 
 Loaded by `cosa kola`; a test may also be run by plain pytest with
 `-p cosa.kola.plugin --kola-image FILE`. With pytest-xdist each worker has its
-own machines; tests that share one are kept together and in order.
+own machines; `session` hands each the tests that share one together.
 """
 
 from __future__ import annotations
@@ -80,8 +80,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for position, item in enumerate(chosen):
         first.setdefault(group_of(item), position)
     chosen.sort(key=lambda item: (first[group_of(item)], item.stash[_REQUEST].stage))
-    for item in chosen:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items[:] = chosen
 
 

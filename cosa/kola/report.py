@@ -38,7 +38,9 @@ class Outcome:
         if _RANK[result] > _RANK[self.result]:
             self.result = result
         if report.failed:
-            self.output.append(report.longreprtext)
+            lines = report.longreprtext.splitlines()
+            # xdist says which worker it was; nobody needs to know.
+            self.output.append("\n".join(x for x in lines if not x.startswith("[gw")))
             self.output += [f"{title}\n{text}" for title, text in report.sections]
         elif report.skipped and isinstance(report.longrepr, tuple):
             self.output.append(str(report.longrepr[2]).removeprefix("Skipped: "))
@@ -94,8 +96,7 @@ class Reporter:
         if location[0] == PROGRESS:
             self._say(f"        {location[2]}")
             return
-        plain = nodeid.partition("@")[0]  # xdist appends the group
-        name = self._names.get(plain) or _name_from(plain)
+        name = self._names.get(nodeid) or _name_from(nodeid)
         self._say(f"=== RUN   {name}")
 
     def pytest_report_teststatus(self) -> tuple[str, str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from cosa.core import parallel
 from cosa.core.errors import CosaError, ExitClass
@@ -49,7 +51,8 @@ def run(wanted: Run) -> None:
     properties = {"platform": "qemu", "accelerator": wanted.accelerator, "image": str(wanted.image)}
     properties |= {"build": str(wanted.build or ""), "workers": str(workers)}
     (wanted.output / "properties.json").write_text(json.dumps(properties, indent=1) + "\n")
-    status = pytest.main(arguments(wanted, workers))
+    groups = {item.nodeid: plugin.group_of(item) for item in chosen}
+    status = pytest.main(arguments(wanted, workers), plugins=[_Leader(groups)])
     if status == pytest.ExitCode.OK:
         return
     if status == pytest.ExitCode.TESTS_FAILED:
@@ -79,7 +82,7 @@ def arguments(wanted: Run, workers: int) -> list[str]:
     words += [f"--kola-select={glob}" for glob in wanted.globs]
     words += [f"--kola-tag={tag}" for tag in wanted.tags]
     if workers > 1:
-        words += ["-n", str(workers), "--dist", "loadgroup"]
+        words += ["-n", str(workers), "--dist", "loadscope"]
     return [*words, *wanted.extra]
 
 
@@ -87,6 +90,41 @@ def _common(wanted: Run) -> list[str]:
     # No configuration file: what the project around us says of its own tests is not for these.
     words = ["-c", os.devnull, f"--rootdir={wanted.tests}", "-p", "cosa.kola.plugin"]
     return [*words, "-p", "no:cacheprovider", "--strict-markers", "--tb=short"]
+
+
+class _ByMachine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands out tests by the machine they share, the largest group first.
+
+    xdist's own `loadgroup` writes the group into pytest's private `_nodeid`,
+    which pytest 9.2 no longer has.
+    """
+
+    groups: Mapping[str, str]
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self.groups[nodeid]
+
+
+class _Leader:
+    """The part of the plugin that only the process leading the workers has."""
+
+    def __init__(self, groups: Mapping[str, str]) -> None:
+        self._groups = groups
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> _ByMachine:
+        """Choose how tests are handed out."""
+        scheduler = _ByMachine(config, log)
+        scheduler.groups = self._groups
+        return scheduler
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Leave what is said of workers to our own lines."""
+        plugins = session.config.pluginmanager
+        if dsession := plugins.getplugin("dsession"):
+            dsession.terminal = None
+            plugins.unregister(name="terminaldistreporter")
 
 
 class _Collected:

@@ -163,6 +163,22 @@ def test_verdicts_and_reports(wanted: Run, capfd: pytest.CaptureFixture[str], wo
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "3", "1")
 
 
+def test_tests_of_one_machine_go_to_one_worker(wanted: Run) -> None:
+    fixture = "@pytest.fixture\ndef machine(): ...\n"
+    note = "open(os.environ['SEEN'], 'a').write(os.environ['PYTEST_XDIST_WORKER'] + ' ')"
+    tests = [f"def test_{n}(machine): time.sleep(0.2); {note}\n" for n in range(4)]
+    alone = [f"def test_alone{n}(boot): time.sleep(0.4)\n" for n in range(2)]
+    text = "import os, time, pytest\n" + fixture + "".join([*alone, *tests])
+    (wanted.tests / "test_it.py").write_text(text)
+    seen = wanted.tests / "seen"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEN", str(seen))
+        session.run(Run(wanted.tests, wanted.image, wanted.output, workers=2))
+    workers = seen.read_text().split()
+    assert len(workers) == 4
+    assert len(set(workers)) == 1
+
+
 def test_an_earlier_runs_output_is_replaced_anything_else_is_not(wanted: Run) -> None:
     (wanted.tests / "test_it.py").write_text("def test_good(): ...")
     session.run(wanted)
