@@ -65,10 +65,16 @@ def init(
         "strict": "take nothing that is not locked",
         "update-lockfile": "write the solution to manifest-lock.ARCH.json of the definition",
         "write-lockfile-to": "write the solution to FILE",
+        "dry-run": "solve only",
     },
 )
 def fetch(
-    _c: Context, *, strict: bool = False, update_lockfile: bool = False, write_lockfile_to: str = ""
+    _c: Context,
+    *,
+    strict: bool = False,
+    update_lockfile: bool = False,
+    write_lockfile_to: str = "",
+    dry_run: bool = False,
 ) -> None:
     """Solve and download packages, so that `build` needs no network.
 
@@ -84,8 +90,8 @@ def fetch(
     lockfile = Path(write_lockfile_to).absolute() if write_lockfile_to else None
     if update_lockfile:
         lockfile = workdir.config / f"manifest-lock.{basearch()}.json"
-    count = fetch_only(workdir, Options(strict=strict), lockfile)
-    print(f"{count} packages are here")
+    count = fetch_only(workdir, Options(strict=strict), lockfile, dry_run=dry_run)
+    print(f"{count} packages {'would be fetched' if dry_run else 'are here'}")
 
 
 @command(
@@ -99,6 +105,7 @@ def fetch(
         "version": "the version, instead of the next one",
         "force": "build though nothing changed",
         "strict": "take nothing that is not locked",
+        "skip-prune": "keep all older builds; else the three newest and tagged ones stay",
     },
 )
 def build(
@@ -108,6 +115,7 @@ def build(
     version: str = "",
     force: bool = False,
     strict: bool = False,
+    skip_prune: bool = False,
 ) -> None:
     """Compose the OS and make its disk image.
 
@@ -118,7 +126,9 @@ def build(
     from cosa.pipeline.workdir import Workdir
 
     first_line("build")
-    options = Options(targets=tuple(targets), version=version, force=force, strict=strict)
+    options = Options(
+        targets=tuple(targets), version=version, force=force, strict=strict, skip_prune=skip_prune
+    )
     run_build(Workdir(settings().workdir), options)
 
 

@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import TextIO
 
 from cosa.cli.progress import clean
+from cosa.cli.settings import settings
 from cosa.core import fs
 from cosa.core.errors import CosaError, ExitClass, Problem, Where
 
@@ -74,12 +76,13 @@ def report_bug(err: Exception, *, debug: bool = False, out: TextIO | None = None
 def from_os_error(err: OSError) -> CosaError | None:
     """The error behind an operating system's refusal, when the user can mend it."""
     path = _path_of(err)
-    where = f" below {path}" if path else ""
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        # A write does not say where it was going: the fullest of the places we write to.
+        path = path or min(_places(), key=_free)
         return CosaError(
             "env/disk-full",
-            f"the disk is full{where}",
-            why=f"{os.strerror(err.errno)}; {_free(path)}",
+            f"the disk is full below {path}",
+            why=f"{os.strerror(err.errno)}; {fs.mib(_free(path))} are free there",
             fix="free some space, or choose another place with --workdir; "
             "earlier builds are intact and the next run goes on from the cache",
             exit_class=ExitClass.ENVIRONMENT,
@@ -168,9 +171,15 @@ def _path_of(err: OSError) -> str:
     return os.fsdecode(name) if isinstance(name, str | bytes) else ""
 
 
-def _free(path: str) -> str:
-    place = Path(path) if path else Path.cwd()
+def _places() -> list[str]:
+    cache = os.environ.get("COSA_CACHE") or str(Path.home() / ".cache/cosa")
+    return [str(settings().workdir), cache, tempfile.gettempdir()]
+
+
+def _free(path: str) -> int:
+    """Free bytes on the filesystem of a path that need not exist."""
+    place = Path(path)
     while not place.exists() and place != place.parent:
         place = place.parent
     usage = os.statvfs(place)
-    return f"{fs.mib(usage.f_bavail * usage.f_frsize)} are free on that filesystem"
+    return usage.f_bavail * usage.f_frsize

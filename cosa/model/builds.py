@@ -7,6 +7,7 @@ The format is upstream's (`schema-version` 1.0.0). Keys we do not know, such as
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,6 +87,11 @@ class Builds(_Open):
         else:
             others.insert(0, Build(id=build, arches=[arch]))
         return self.model_copy(update={"builds": others, "timestamp": clock.iso(clock.now())})
+
+    def without(self, names: Collection[str]) -> Self:
+        """The list without some builds."""
+        kept = [entry for entry in self.builds if entry.id not in names]
+        return self.model_copy(update={"builds": kept, "timestamp": clock.iso(clock.now())})
 
     def has(self, build: str, arch: str = "") -> bool:
         """Whether a build is listed (for an architecture)."""

@@ -20,10 +20,9 @@ from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model import version as versions
 from cosa.model.platforms import platform
-from cosa.pipeline import definition, previous
+from cosa.pipeline import definition, previous, prune, publish
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.inputs import inputs_of
-from cosa.pipeline.publish import recover
 from cosa.pipeline.workdir import Workdir, basearch
 from cosa.tools.repofile import RepoConfig
 
@@ -40,6 +39,7 @@ class Options:
     version: str = ""
     force: bool = False
     strict: bool = False
+    skip_prune: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,10 @@ def build(workdir: Workdir, options: Options) -> Outcome:
         return _build(run)
 
 
-def fetch_only(workdir: Workdir, options: Options, lockfile: Path | None = None) -> int:
-    """Solve and download, for a later `build` without network; the number of packages.
+def fetch_only(
+    workdir: Workdir, options: Options, lockfile: Path | None = None, *, dry_run: bool = False
+) -> int:
+    """Solve and (but for `dry_run`) download; the number of packages.
 
     The solution is written to `lockfile` if given.
     """
@@ -96,7 +98,8 @@ def fetch_only(workdir: Workdir, options: Options, lockfile: Path | None = None)
         resolution = _resolve(run)
         from cosa.pipeline import make
 
-        make.download(run, resolution)
+        if not dry_run:
+            make.download(run, resolution)
         if lockfile:
             resolution.lockfile().write(lockfile)
         return len(resolution.packages)
@@ -112,7 +115,8 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
         store.lock(workdir.lock_file, "a build"),
         fs.private_dir(workdir.tmp, "build") as work,
     ):
-        recover(workdir)
+        publish.recover(workdir)
+        prune.recover(workdir)
         with events.step("definition"):
             found = definition.load(workdir, arch)
         yield Run(
@@ -144,6 +148,8 @@ def _build(run: Run) -> Outcome:
     from cosa.pipeline import make
 
     build, folder = make.new_build(run, resolution, inputs, before)
+    if not run.options.skip_prune:
+        prune.prune(run.workdir)
     return Outcome(build, folder, changed=True, why=tuple(reasons))
 
 

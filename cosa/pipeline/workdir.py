@@ -203,7 +203,7 @@ class Workdir:
             raise CosaError(
                 "build/no-image",
                 f"build {meta.buildid} has no image '{name}'",
-                fix=f"it has: {', '.join(sorted(meta.images))}",
+                fix=f"it has: {', '.join(sorted(meta.images))}; `cosa build {name}` adds one",
                 exit_class=ExitClass.USAGE,
             )
         return folder / found.path

@@ -71,10 +71,10 @@ def sound(workdir):
 
 
 def test_nothing_changed(workdir):
-    cosa(workdir, "build")  # the copy has another path, which is no reason to build
+    cosa(workdir, "build", "--skip-prune")  # the copy has another path, which is no reason to build
     before = workdir.latest()
     started = time.monotonic()
-    done = cosa(workdir, "build")
+    done = cosa(workdir, "build", "--skip-prune")
     seconds = time.monotonic() - started
     assert "nothing changed" in done.stdout
     assert workdir.latest() == before
@@ -84,7 +84,7 @@ def test_nothing_changed(workdir):
 def test_an_override_is_built_in_and_named(workdir):
     before = workdir.meta()
     override(workdir, "first")
-    done = cosa(workdir, "build")
+    done = cosa(workdir, "build", "--skip-prune")
     assert "override in use: rootfs/usr/share/cosa-test/text" in done.stderr
     after = workdir.meta()
     assert after.ostree_commit != before.ostree_commit
@@ -101,10 +101,10 @@ def test_an_edit_of_the_image_definition_counts(workdir):
     workdir.config.unlink()
     workdir.config.symlink_to(copy)
     before = workdir.latest()
-    assert "nothing changed" in cosa(workdir, "build").stdout
+    assert "nothing changed" in cosa(workdir, "build", "--skip-prune").stdout
     base = copy / "image-base.yaml"
     base.write_text(base.read_text().replace("size: 10", "size: 11"))
-    done = cosa(workdir, "build")
+    done = cosa(workdir, "build", "--skip-prune")
     assert workdir.latest() != before
     assert "image.yaml changed" in done.stderr
     info = subprocess.run(
@@ -116,7 +116,7 @@ def test_an_edit_of_the_image_definition_counts(workdir):
 
 def test_two_at_once(workdir):
     override(workdir, "two at once")
-    first = subprocess.Popen(command(workdir, "build"), stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(command(workdir, "build", "--skip-prune"), stderr=subprocess.PIPE, text=True)
     for line in first.stderr:
         if "compose ..." in line:
             break
@@ -165,18 +165,18 @@ def test_killed_again_and_again(workdir):
     dice = random.Random(1)
     started = time.monotonic()
     override(workdir, "a whole run, for its duration")
-    cosa(workdir, "build")
+    cosa(workdir, "build", "--skip-prune")
     whole = time.monotonic() - started
     override(workdir, "to be killed")
     before = sound(workdir)
     for _ in range(KILLS):
-        process = subprocess.Popen(command(workdir, "build"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(workdir, "build", "--skip-prune"), stderr=subprocess.DEVNULL)
         time.sleep(dice.uniform(0.2, whole))
         process.send_signal(signal.SIGKILL)
         process.wait()
         after = sound(workdir)
         assert set(before) <= set(after)
-    cosa(workdir, "build")
+    cosa(workdir, "build", "--skip-prune")
     assert len(sound(workdir)) == len(before) + 1
     assert leftovers(workdir) == []
     subprocess.run(

@@ -69,6 +69,7 @@ def test_unknown_log_format(capsys):
     [
         (CosaError("x/y", "it broke", exit_class=ExitClass.STEP), 7, "x/y"),
         (OSError(errno.ENOSPC, "No space left on device", "/d/f"), 6, "env/disk-full"),
+        (OSError(errno.ENOSPC, "No space left on device"), 6, "are free there"),
         (OSError(errno.EACCES, "Permission denied", "/d/f"), 6, "env/not-writable"),
         (OSError(errno.EROFS, "Read-only file system", "/d/f"), 6, "/d/f"),
         (OSError(errno.ENODEV, "No such device"), 1, "bug/OSError"),

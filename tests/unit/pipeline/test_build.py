@@ -13,6 +13,7 @@ from quick import Steps, make_workdir
 
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
+from cosa.model.builds import Tag
 from cosa.pipeline.build import Options, build, fetch_only
 from cosa.pipeline.workdir import basearch
 
@@ -125,6 +126,36 @@ def test_given_version(workdir, steps):
     assert caught.value.code == "usage/version"
 
 
+def test_old_builds_go_unless_kept(workdir, steps):
+    def versions():
+        return [entry.id for entry in workdir.read_builds().builds]
+
+    for count in range(4):
+        steps.packages = [steps.package("bash", f"6.{count}")]
+        build(workdir, Options(skip_prune=True))
+    found = workdir.read_builds()
+    tags = [Tag(name="good", target="1.dev.0")]
+    found.model_copy(update={"tags": tags}).with_build("elsewhere", "s390x").write(
+        workdir.builds_json
+    )
+    steps.packages = [steps.package("bash", "7")]
+    build(workdir, Options())
+    assert versions() == ["1.dev.4", "elsewhere", "1.dev.3", "1.dev.2", "1.dev.0"]
+    assert not (workdir.builds / "1.dev.1").exists()
+    assert (workdir.builds / "1.dev.0").exists()
+
+
+def test_a_killed_removal_is_finished(workdir, steps):
+    for count in range(2):
+        steps.packages = [steps.package("bash", f"6.{count}")]
+        build(workdir, Options())
+    (workdir.builds / ".pruning.json").write_text('{"builds": ["1.dev.0"]}')
+    assert not build(workdir, Options()).changed
+    assert [entry.id for entry in workdir.read_builds().builds] == ["1.dev.1"]
+    assert not (workdir.builds / "1.dev.0").exists()
+    assert not (workdir.builds / ".pruning.json").exists()
+
+
 def test_unknown_image(workdir, steps):
     with pytest.raises(CosaError) as caught:
         build(workdir, Options(targets=("floppy",)))
@@ -233,6 +264,8 @@ def test_all_problems_of_a_definition_at_once(workdir, steps):
 def test_fetch_writes_a_lockfile(workdir, steps, tmp_path):
     assert fetch_only(workdir, Options(), tmp_path / "lock.json") == 1
     assert "bash" in json.loads((tmp_path / "lock.json").read_text())["packages"]
+    assert steps.calls == ["fetch"]
+    fetch_only(workdir, Options(), dry_run=True)
     assert steps.calls == ["fetch"]
 
 
