@@ -1,78 +1,79 @@
-"""Wall time and peak memory of a command with everything it starts."""
+"""What a command costs as a whole: wall time, processor time, peak memory of all its processes."""
 
 from __future__ import annotations
 
-import ctypes
-import os
+import resource
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import TimeoutExpired
 
-from cosa.core import clock, run
+import psutil
 
-PR_SET_CHILD_SUBREAPER = 36
-INTERVAL = 0.2
+from cosa.core.errors import CosaError, ExitClass
+from cosa.core.run import end, start
+
+SAMPLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Sample:
-    """How a command went. `peak` is the highest sum of the processes' proportional set sizes."""
+class Cost:
+    """Seconds on the wall, seconds of processor, and the peak of memory in bytes.
 
-    seconds: float
+    Memory is the sum over all processes of their proportional set size (pages
+    shared by N processes count 1/N for each), sampled five times a second.
+    """
+
+    wall: float
+    cpu: float
     peak: int
-    status: int
-    log: Path
 
 
-def measure(argv: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str]) -> Sample:
-    """Run a command to its end, its output in `log`; memory of guests does not count."""
-    # Orphans stay our descendants, so that daemons are counted, too.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    peak = 0
+def measure(
+    argv: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Cost:
+    """Run a command to its end, output to `log`. Raises `bench/failed` if it ends badly."""
+    before = _children_cpu()
+    began = time.monotonic()
     with log.open("wb") as out:
-        started = clock.monotonic()
-        process = run.start(argv, cwd=cwd, env=env, stdout=out, stderr=out)
-        while process.poll() is None:
-            peak = max(peak, _memory(process.pid))
-            try:
-                process.wait(INTERVAL)
-            except TimeoutExpired:
-                continue
-        seconds = clock.monotonic() - started
-    return Sample(round(seconds, 2), peak, process.returncode, log)
+        process = start(argv, cwd=cwd, env=env, stdout=out, stderr=out)
+        peak = [0]
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
+        watcher.start()
+        try:
+            status = process.wait()
+        finally:
+            done.set()
+            watcher.join()
+            end(process)
+    if status:
+        tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-20:])
+        raise CosaError(
+            "bench/failed", f"{argv[0]} ended with status {status}", why=tail,
+            fix=f"the whole output is in {log}", exit_class=ExitClass.STEP,
+        )  # fmt: skip
+    return Cost(time.monotonic() - began, _children_cpu() - before, peak[0])
 
 
-def _memory(root: int) -> int:
-    """Bytes of a process and its descendants, shared pages divided among who shares them."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (parent := _parent(entry.name)):
-            children.setdefault(parent, []).append(int(entry.name))
-    total, todo = 0, [root]
-    while todo:
-        pid = todo.pop()
-        todo += children.get(pid, [])
-        total += _pss(pid)
+def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
+    while not done.wait(SAMPLE_SECONDS):
+        peak[0] = max(peak[0], _memory(pid))
+
+
+def _memory(pid: int) -> int:
+    total = 0
+    # Processes come and go while we look.
+    with suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
     return total
 
 
-def _parent(pid: str) -> int:
-    try:
-        stat = Path("/proc", pid, "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
-
-
-def _pss(pid: int) -> int:
-    try:
-        if Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system"):
-            return 0
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass
-    return 0
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
