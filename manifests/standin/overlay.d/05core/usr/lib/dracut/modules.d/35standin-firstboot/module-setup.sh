@@ -48,6 +48,9 @@ install() {
     inst_simple "$moddir/initrd-dhcp.network" /usr/lib/standin/initrd-dhcp.network
     inst_simple "$moddir/emergency-report.conf" \
         "$systemdsystemunitdir/emergency.service.d/10-report.conf"
+    # The network is Ignition's to ask for (standin-network.service).
+    $SYSTEMCTL -q --root "$initdir" disable systemd-networkd.service systemd-networkd.socket \
+        systemd-networkd-wait-online.service systemd-network-generator.service
     # A fixed machine-id would be the same on every machine made from this image.
     rm -f "$initdir/etc/machine-id"
 }
