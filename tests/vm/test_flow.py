@@ -89,7 +89,7 @@ def test_an_override_is_built_in_and_named(workdir):
     after = workdir.meta()
     assert after.ostree_commit != before.ostree_commit
     assert after.to_json()["coreos-assembler.overrides"] == ["rootfs/usr/share/cosa-test/text"]
-    argv = ["ostree", "--repo", workdir.repo, "cat", after.ostree_commit]
+    argv = ["ostree", f"--repo={workdir.repo}", "cat", after.ostree_commit]
     shown = subprocess.run([*argv, "/usr/share/cosa-test/text"], capture_output=True, check=True)
     assert shown.stdout == b"first"
 
@@ -180,7 +180,7 @@ def test_killed_again_and_again(workdir):
     assert len(sound(workdir)) == len(before) + 1
     assert leftovers(workdir) == []
     subprocess.run(
-        ["ostree", "--repo", workdir.repo, "fsck", "-q"], check=True, capture_output=True
+        ["ostree", f"--repo={workdir.repo}", "fsck", "-q"], check=True, capture_output=True
     )
 
 
