@@ -26,6 +26,7 @@ from invoke.tasks import Task
 from cosa import __version__
 from cosa.cli import errors, settings
 from cosa.cli.parse import Options, nearest, options_of, usage_error
+from cosa.core import run
 from cosa.core.errors import CosaError, ExitClass
 
 # command -> module of cosa.cli that declares it
@@ -217,7 +218,10 @@ def _settings(given: dict[str, Any]) -> settings.Settings:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
-    # An exception, so that private folders and programs are cleaned up on the way out.
+    run.stop_all()
+    # An exception, so that private folders are cleaned up on the way out.
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
@@ -227,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # An error may come before the options are read.
     debug = "--debug" in words
     as_json = "--log-format=json" in words or ("--log-format", "json") in pairwise(words)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
     program = Cosa(version=__version__, name="cosa", binary="cosa", config_class=_Quiet)
     try:

@@ -35,9 +35,12 @@ def each[A, T](work: Callable[[A], T], items: Iterable[A], limit: int = 0) -> li
 
 
 def _results[T](futures: list[Future[T]]) -> list[T]:
-    _, pending = wait(futures, return_when=FIRST_EXCEPTION)
-    for future in pending:
-        future.cancel()
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        # Also when the wait itself is interrupted: what has not begun shall not begin.
+        for future in futures:
+            future.cancel()
     # In submission order, so that two runs that fail twice name the same culprit.
     wait(futures)
     for future in futures:

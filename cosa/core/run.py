@@ -42,6 +42,11 @@ _PASSED = (
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
+_living: tuple[subprocess.Popen[bytes], ...] = ()  # replaced, never changed: handlers read it
+_registering = threading.Lock()
+_stopping = threading.Event()
+
+
 @dataclass(frozen=True)
 class Result:
     """What a finished program left: exit status and what it printed."""
@@ -153,12 +158,35 @@ def start(
     """
     args = [os.fspath(arg) for arg in argv]
     args[0] = which(args[0])
-    return subprocess.Popen(
+    if _stopping.is_set() and threading.current_thread() is not threading.main_thread():
+        raise CosaError("run/stopping", "cosa is being stopped", exit_class=ExitClass.INTERRUPTED)
+    process = subprocess.Popen(
         [which(_TIED[0]), *_TIED[1:], *args], cwd=cwd,
         env=dict(env or {}) if clean_env else base_env(env),
         stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
         start_new_session=True,
     )  # fmt: skip
+    _register(process)
+    return process
+
+
+def _register(process: subprocess.Popen[bytes]) -> None:
+    global _living  # noqa: PLW0603  a signal handler has no other way to know of it
+    with _registering:
+        _living = (*(old for old in _living if old.returncode is None), process)
+
+
+def stop_all() -> None:
+    """Tell every program under way to end, and let threads start no more.
+
+    For signal handlers: threads waiting for programs come back at once, so
+    that an interrupted cosa is gone at once, too.
+    """
+    _stopping.set()
+    for process in _living:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 2.0) -> None:

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from cosa.core import run
+from cosa.core import parallel, run
 from cosa.core.errors import CosaError, ExitClass
 
 
@@ -95,3 +96,15 @@ def gone(pid):
             return True
         time.sleep(0.02)
     return False
+
+
+def test_stopping_ends_what_runs_and_starts_no_more(monkeypatch):
+    """As a signal handler does while threads wait for programs."""
+    monkeypatch.setattr(run, "_stopping", threading.Event())
+    timer = threading.Timer(0.3, run.stop_all)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(CosaError):
+        parallel.each(lambda _: sh("exec sleep 77"), range(20), 2)
+    assert time.monotonic() - started < 10
+    timer.join()
