@@ -91,7 +91,7 @@ class _Compose:
         self.imported.start()
         with events.step("assemble") as step:
             names = self.pool.call(
-                "tasks:order", rpms={n: str(job.rpms[n]) for n in by_nevra},
+                "tasks:order", rpms={n: str(job.rpms[n]) for n in sorted(by_nevra)},
                 scratch=str(self.scratch),
             )  # fmt: skip
             packages = sorted(
