@@ -119,7 +119,8 @@ EOF
         set -- --env="$variable" "$@"
     done
     set -- --env=COSA_CACHE="$cache" --env=COSA_WORKDIR="$workdir" --env=PYTHONPATH="$root" \
-        --env=PYTHONPYCACHEPREFIX="$cache/pycache" --env=COSA_HOST_PODMAN="podman$globals run $options" \
+        --env=PYTHONPYCACHEPREFIX="$cache/pycache" \
+        --env=PYTHONWARNINGS='ignore:builtin type swig:DeprecationWarning' --env=COSA_HOST_PODMAN="podman$globals run $options" \
         --env=COSA_HOST_PODMAN_VERSION="${version#podman version }" \
         --env=COSA_HOST_IMAGE="$image" --env=COSA_HOST_BASE="$base" \
         --volume="/proc/$$:/run/cosa-client:ro" --workdir="$here" "$@"

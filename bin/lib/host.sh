@@ -48,7 +48,8 @@ debian_sources() {
     # shellcheck disable=SC2016  # the dollars are apt's
     debian=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
         sed -n 's/^Debian //p' | sort -u)
-    host_suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-sid}")
+    # shellcheck source=/dev/null
+    host_suite=$(. "${os_release:-/etc/os-release}" && printf '%s' "${VERSION_CODENAME:-sid}")
     apt_sources | while IFS='|' read -r uri from options components; do
         tail=${from#"$host_suite"}
         [ "$tail" != "$from" ] || tail=${from#oldstable}
