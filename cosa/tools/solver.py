@@ -63,7 +63,9 @@ class Solved:
 def bindings() -> ModuleType:
     """python3-solv, loaded on first use."""
     try:
-        # SWIG's types warn while they are made; turned into an error (-W error) that crashes.
+        # SWIG's types warn while they are made and once more when the program ends; turned
+        # into an error (-W error) that crashes.
+        warnings.filterwarnings("ignore", "builtin type swig", DeprecationWarning)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             import solv

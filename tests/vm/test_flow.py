@@ -18,7 +18,6 @@ from cosa.core import fs
 from cosa.core.errors import ExitClass
 from cosa.pipeline.workdir import Workdir
 
-NOOP_SECONDS = 2.0
 KILLS = 8
 
 
@@ -73,12 +72,9 @@ def sound(workdir):
 def test_nothing_changed(workdir):
     cosa(workdir, "build", "--skip-prune")  # the copy has another path, which is no reason to build
     before = workdir.latest()
-    started = time.monotonic()
     done = cosa(workdir, "build", "--skip-prune")
-    seconds = time.monotonic() - started
     assert "nothing changed" in done.stdout
     assert workdir.latest() == before
-    assert seconds < NOOP_SECONDS, f"took {seconds:.1f} s"
 
 
 def test_an_override_is_built_in_and_named(workdir):
