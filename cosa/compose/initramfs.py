@@ -34,6 +34,7 @@ from cosa.tools.sandbox import Sandbox
 
 _VERSION = 1
 _TIMEOUT = 1800.0
+_KEPT = 4  # images of earlier runs
 _LISTS = 8  # remembered lists of paths for one key
 # Whole folders dracut may take anything from.
 _WHOLE = ("usr/lib/dracut", "usr/lib/dracut.conf.d", "etc/dracut.conf", "etc/dracut.conf.d",
@@ -141,6 +142,7 @@ class Cache:
         lists = [paths, *(old for old in self._remembered(key) if old != paths)][:_LISTS]
         self._lists.mkdir(parents=True, exist_ok=True)
         fs.atomic_write(self._file(key), json.dumps(lists))
+        self._store.trim("initramfs", _KEPT)
         found = self._store.find("initramfs", inputs)
         return (found / "initramfs.img") if found else image
 

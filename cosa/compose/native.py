@@ -6,6 +6,7 @@ not depend on each other runs side by side. The stages' own modules tell how.
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.plan import Plan, PlanOptions, plan_union
 from cosa.compose.tree import Tree, absorb, checkout
 from cosa.core import events, fs, parallel
+from cosa.core.errors import CosaError, ExitClass
 from cosa.core.run import failed as run_failed
 from cosa.core.run import run as run_program
 from cosa.core.store import Store
@@ -44,6 +46,24 @@ def compose(job: ComposeJob) -> Commit:
     Raises what the stages raise; nothing of a failed compose stays but caches.
     """
     job.cache.mkdir(parents=True, exist_ok=True)
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    if job.cache.stat().st_dev != job.scratch.stat().st_dev:
+        raise CosaError(
+            "env/two-filesystems",
+            f"{job.cache} and {job.scratch} are on different file systems",
+            why="the tree is made of hard links to the package cache",
+            fix="keep the working directory's cache and tmp on one file system",
+            exit_class=ExitClass.ENVIRONMENT,
+        )
+    # Folders the tree gets must not have the caller's idea of permissions.
+    umask = os.umask(0o022)
+    try:
+        return _compose(job)
+    finally:
+        os.umask(umask)
+
+
+def _compose(job: ComposeJob) -> Commit:
     repo = ostree.Repo.ensure(job.target_repo, "bare-user")
     with workers.pool() as pool, fs.private_dir(job.scratch, "compose") as scratch:
         return _Compose(job, pool, scratch, repo).run()
@@ -251,7 +271,7 @@ class _Compose:
                 tree, self.target, self.pool, committing.Table(job.cache / "objects.json"), labels
             )
             metadata = committing.metadata(job, found.version if found else "")
-            with self.target.transaction():
+            with self.target.transaction() as counts:
                 root = writer.write(step)
                 checksum = self.target.write_commit(
                     root, metadata, timestamp=job.epoch, parent=job.parent
@@ -259,6 +279,8 @@ class _Compose:
                 if self.treefile.ref:
                     self.target.set_refs({self.treefile.ref: checksum})
             self.imported.join()
+            writer.stats.metadata_total = counts.total
+            writer.stats.metadata_written = counts.written
             step.summary = checksum[:12]
             step.size = writer.stats.bytes_written
         return Commit(

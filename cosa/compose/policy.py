@@ -22,6 +22,7 @@ from cosa.core import fs
 from cosa.core.store import Json, Store
 
 _VERSION = 1
+_KEPT = 4  # results of earlier runs
 _POLICY_FILES = re.compile(
     r"usr/share/selinux/[^/]+/.*\.pp|etc/selinux/[^/]+/contexts/|var/lib/selinux/[^/]+/active/"
 )
@@ -78,6 +79,7 @@ def keep(store: Store, inputs: Mapping[str, Json], upper: Path) -> None:
     """Keep what the scripts wrote."""
     with store.produce("selinux-policy", inputs) as out:
         link_tree(upper, out / "upper")
+    store.trim("selinux-policy", _KEPT)
 
 
 def restore(store: Store, inputs: Mapping[str, Json], upper: Path) -> bool:

@@ -61,6 +61,13 @@ class Store:
                 if not (path / "inputs.json").exists():
                     raise
 
+    def trim(self, name: str, keep: int) -> None:
+        """Drop all but the `keep` results of a step that were used last."""
+        found = [path.parent for path in (self.root / name).glob("*/inputs.json")]
+        found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in found[keep:]:
+            fs.remove_tree(path)
+
     def _path(self, name: str, inputs: Mapping[str, Json]) -> Path:
         return self.root / name / step_id(name, inputs)
 

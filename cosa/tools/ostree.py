@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +80,14 @@ def _speaking(what: str) -> Iterator[None]:
         ) from err
 
 
+@dataclass
+class Counts:
+    """Metadata objects of a transaction: all, and those that were new."""
+
+    total: int = 0
+    written: int = 0
+
+
 class Repo:
     """An OSTree repository through libostree."""
 
@@ -111,13 +120,19 @@ class Repo:
         return cls(path)
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Objects and refs set inside become visible together at the end."""
+    def transaction(self) -> Iterator[Counts]:
+        """Objects and refs set inside become visible together at the end.
+
+        Yields counts of metadata objects, filled in when the block has ended.
+        """
+        counts = Counts()
         with _speaking(f"cannot write to the repository {self.path}"):
             self.raw.prepare_transaction(None)
             try:
-                yield
-                self.raw.commit_transaction(None)
+                yield counts
+                stats = self.raw.commit_transaction(None)[1]
+                counts.total = int(stats.metadata_objects_total)
+                counts.written = int(stats.metadata_objects_written)
             except BaseException:
                 self.raw.abort_transaction(None)
                 raise
