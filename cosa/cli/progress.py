@@ -139,6 +139,7 @@ class LiveTree:
     """
 
     KEPT_DEPTH = 1
+    REFRESH = 8  # pictures a second
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
@@ -182,7 +183,7 @@ class LiveTree:
 
             console = Console(file=self.out, highlight=False, force_terminal=True)
             self.live = Live(
-                get_renderable=self._tree, console=console, refresh_per_second=8, transient=True,
+                get_renderable=self._tree, console=console, refresh_per_second=self.REFRESH, transient=True,
                 redirect_stdout=False, redirect_stderr=False,
             )  # fmt: skip
             self.live.start()
@@ -205,17 +206,18 @@ class LiveTree:
         from rich.text import Text
         from rich.tree import Tree
 
-        with self.lock:
-            root = Tree("", hide_root=True)
-            nodes = {0: root}
-            now = clock.monotonic()
-            for ident, row in list(self.rows.items()):
-                text = Text(f"{row.name}  ")
-                if row.done or row.total:
-                    text.append(f"{amount(row.done, row.total, row.unit)}  ", style="cyan")
-                text.append(f"{now - row.started:.0f} s", style="dim")
-                nodes[ident] = nodes.get(row.parent, root).add(text)
-            return root
+        # Called by rich's thread under rich's lock, which `take` waits for while it holds
+        # ours: taking ours here would be a deadlock. Copying the rows is one operation.
+        root = Tree("", hide_root=True)
+        nodes = {0: root}
+        now = clock.monotonic()
+        for ident, row in list(self.rows.items()):
+            text = Text(f"{row.name}  ")
+            if row.done or row.total:
+                text.append(f"{amount(row.done, row.total, row.unit)}  ", style="cyan")
+            text.append(f"{now - row.started:.0f} s", style="dim")
+            nodes[ident] = nodes.get(row.parent, root).add(text)
+        return root
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 import io
 import json
+import threading
 
 import pytest
 
-from cosa.cli.progress import PlainLines, Recorder, shown, table
+from cosa.cli.progress import LiveTree, PlainLines, Recorder, shown, table
 from cosa.core import events
 
 
@@ -85,3 +86,20 @@ def test_closing_table_has_the_top_steps_in_order():
     text = table(recorder.lines, 12.3)
     assert "3 MiB" in text
     assert text.splitlines()[-1].split() == ["in", "all", "12.3", "s"]
+
+
+def test_tree_and_refreshing_thread_never_wait_for_each_other(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(LiveTree, "REFRESH", 1000)
+    done = threading.Event()
+
+    def talk():
+        with shown("tree", io.StringIO()), events.step("build"):
+            for number in range(300):
+                events.note(f"note {number}")
+                with events.step(f"step {number}"):
+                    pass
+        done.set()
+
+    threading.Thread(target=talk, daemon=True).start()
+    assert done.wait(20)
