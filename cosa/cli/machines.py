@@ -63,7 +63,8 @@ def run(
 ) -> int:
     """Boot the latest image and log in, or run a command in it."""
     from cosa.core import events, parallel
-    from cosa.kola.machine import Host, Machine
+    from cosa.kola.host import Host
+    from cosa.kola.machine import Machine
     from cosa.kola.spec import MachineSpec, parse_disk
 
     image = _image(qemu_image, build)

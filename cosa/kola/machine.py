@@ -2,8 +2,7 @@
 
 Whatever we wait for, we look at the console and at QEMU meanwhile, so a guest
 that panics, drops to the emergency shell or dies ends the wait at once, with
-the phase it was in and its last words. Time-outs are meant for KVM and are
-stretched for slower accelerators.
+the phase it was in and its last words.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,33 +22,18 @@ from cosa.core import clock, events, fs, run
 from cosa.core.errors import CosaError, ExitClass
 from cosa.kola import guestconfig
 from cosa.kola.console import Console
+from cosa.kola.host import Host, attached, not_run
 from cosa.kola.judges import Bench, Finding
-from cosa.kola.spec import DiskSpec, MachineSpec
+from cosa.kola.spec import MachineSpec
 from cosa.tools import bootentry, qemu
 from cosa.tools.qemu import Disk, Guest, Qemu
 from cosa.tools.ssh import Ssh, generate
 
 # Seconds under KVM.
 BOOT, COMMAND, SHUTDOWN, SETTLE = 120.0, 60.0, 60.0, 60.0
-# TCG was measured at 5 to 8 times KVM's time for a boot; a busy machine is slower still.
-SLOWDOWN = {"kvm": 1.0, "tcg": 8.0}
-_IGNITION_WORDS = (
-    r"[Ii]gnition(?:\[\d+\])?:? .*(?:CRITICAL|ERROR|failed|error)|Ignition (?:has )?failed"
-)
+_IGNITION_WORDS = r"[Ii]gnition(?:\[\d+\])?:? .*(?:CRITICAL|ERROR|[Ff]ailed|error)|Ignition failed"
 _RETRY = 3.0  # seconds between logins: sshd locks out who fails too often
 _GRACE = 8.0  # seconds a dying guest gets to finish its sentence
-
-
-@dataclass(frozen=True)
-class Host:
-    """How guests run here: the accelerator, and how much to stretch every time-out."""
-
-    accelerator: str = "tcg"
-    patience: float = 1.0
-
-    def limit(self, seconds: float) -> float:
-        """A time-out under KVM, stretched for this machine."""
-        return seconds * SLOWDOWN[self.accelerator] * self.patience
 
 
 class Machine:
@@ -313,7 +296,7 @@ class Machine:
         self._qemu = Qemu(
             Guest(
                 uuid=self.uuid,
-                disks=(*self._extra_disks(), _attached(primary, spec.primary, "primary-disk")),
+                disks=(*self._extra_disks(), attached(primary, spec.primary, "primary-disk")),
                 console=self.console.path,
                 accelerator=self.host.accelerator,
                 firmware=spec.firmware,
@@ -338,7 +321,7 @@ class Machine:
         for number, disk in enumerate(self.spec.disks, 1):
             path = self._scratch / f"disk{number}.qcow2"
             qemu.blank(path, disk.size)
-            disks.append(_attached(path, disk, f"disk{number}", boot=False))
+            disks.append(attached(path, disk, f"disk{number}", boot=False))
         return tuple(disks)
 
     def wait_ssh(self) -> None:
@@ -434,14 +417,3 @@ class Machine:
             if " kernel: " in line:
                 found = self._kernel_bench.hear(line)
                 self.console.findings += [f for f in found if f.judge.flag not in said]
-
-
-def not_run(what: str, cause: CosaError) -> CosaError:
-    """The error of a test that could not even start because of what befell an earlier one."""
-    return CosaError("kola/not-run", f"not run: {what}", why=str(cause), exit_class=ExitClass.TESTS)
-
-
-def _attached(path: Path, spec: DiskSpec, serial: str, *, boot: bool = True) -> Disk:
-    return Disk(
-        path, spec.serial or serial, spec.channel, spec.logical, spec.physical, spec.wwn, boot
-    )

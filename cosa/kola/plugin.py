@@ -18,8 +18,9 @@ import pytest
 
 from cosa.core import events
 from cosa.core.errors import CosaError
+from cosa.kola.host import Host
 from cosa.kola.image import Build
-from cosa.kola.machine import Host, Machine
+from cosa.kola.machine import Machine
 from cosa.kola.pool import Pool
 from cosa.kola.report import NAME_KEY, PROGRESS, Reporter
 from cosa.kola.request import Request, from_marks, name_for

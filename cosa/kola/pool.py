@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosa.core.errors import CosaError
-from cosa.kola.machine import Host, Machine, not_run
+from cosa.kola.host import Host, not_run
+from cosa.kola.machine import Machine
 from cosa.kola.spec import MachineSpec
 
 

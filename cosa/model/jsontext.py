@@ -42,7 +42,7 @@ def parse(text: str, path: str, max_depth: int) -> tuple[object, Callable[[], Pl
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
     except json.JSONDecodeError as err:
         where = Where(path, *lines.at(err.pos))
-        what = f"not valid JSON: {err.msg[0].lower()}{err.msg[1:].removesuffix(" at")}"
+        what = f"not valid JSON: {err.msg[0].lower()}{err.msg[1:].removesuffix(' at')}"
         raise CosaError("document/syntax", what, where) from None
     except ValueError:  # an integer of thousands of digits
         raise CosaError("document/syntax", "a number is too long", Where(path)) from None

@@ -56,7 +56,8 @@ def write(image: Path, disk: UUID, partitions: Sequence[Partition]) -> None:
     entries = bytearray(_ENTRIES * _ENTRY)
     for part in partitions:
         entry = struct.pack(
-            "<16s16sQQQ72s", part.kind.bytes_le, uuid5(_NAMESPACE, f"{disk}/{part.number}").bytes_le,
+            "<16s16sQQQ72s",
+            part.kind.bytes_le, uuid5(_NAMESPACE, f"{disk}/{part.number}").bytes_le,
             part.start // SECTOR, (part.start + part.size) // SECTOR - 1, 0,
             part.name.encode("utf-16le"),
         )  # fmt: skip

@@ -112,7 +112,9 @@ def test_an_edit_of_the_image_definition_counts(workdir):
 
 def test_two_at_once(workdir):
     override(workdir, "two at once")
-    first = subprocess.Popen(command(workdir, "build", "--skip-prune"), stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command(workdir, "build", "--skip-prune"), stderr=subprocess.PIPE, text=True
+    )
     for line in first.stderr:
         if "compose ..." in line:
             break
@@ -166,7 +168,9 @@ def test_killed_again_and_again(workdir):
     override(workdir, "to be killed")
     before = sound(workdir)
     for _ in range(KILLS):
-        process = subprocess.Popen(command(workdir, "build", "--skip-prune"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(workdir, "build", "--skip-prune"), stderr=subprocess.DEVNULL
+        )
         time.sleep(dice.uniform(0.2, whole))
         process.send_signal(signal.SIGKILL)
         process.wait()

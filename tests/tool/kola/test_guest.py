@@ -13,7 +13,8 @@ import pytest
 from cosa.core import run
 from cosa.core.errors import CosaError
 from cosa.kola import machine as machines
-from cosa.kola.machine import Host, Machine
+from cosa.kola.host import Host
+from cosa.kola.machine import Machine
 from cosa.kola.spec import MachineSpec
 from cosa.tools import bootentry, qemu
 

@@ -10,9 +10,7 @@ CONSOLE = "# mine\n# CONSOLE-SETTINGS-START\nserial\n# CONSOLE-SETTINGS-END\nset
 
 def test_console_block_is_replaced_and_the_rest_kept():
     text = bootloader.replace_console(CONSOLE, ["a", r"b \1"])
-    assert text == (
-        "# mine\n# CONSOLE-SETTINGS-START\na\nb \\1\n# CONSOLE-SETTINGS-END\nset x=1\n"
-    )
+    assert text == ("# mine\n# CONSOLE-SETTINGS-START\na\nb \\1\n# CONSOLE-SETTINGS-END\nset x=1\n")
     assert bootloader.replace_console(text, ["serial"]) == CONSOLE
 
 

@@ -101,7 +101,9 @@ def test_the_stand_ins_own_files_are_valid():
 
 def test_mistakes_in_platforms_yaml(tmp_path):
     path = tmp_path / "platforms.yaml"
-    path.write_text("x86_64:\n  qemu:\n    kernel_argument: [a]\n    grub_commands: x\naarch64: 1\n")
+    path.write_text(
+        "x86_64:\n  qemu:\n    kernel_argument: [a]\n    grub_commands: x\naarch64: 1\n"
+    )
     with pytest.raises(CosaError) as caught:
         load_platform_settings(path)
     lines = sorted((p.where.line, p.code) for p in caught.value.problems)
