@@ -183,8 +183,8 @@ class LiveTree:
 
             console = Console(file=self.out, highlight=False, force_terminal=True)
             self.live = Live(
-                get_renderable=self._tree, console=console, refresh_per_second=self.REFRESH, transient=True,
-                redirect_stdout=False, redirect_stderr=False,
+                get_renderable=self._tree, console=console, refresh_per_second=self.REFRESH,
+                transient=True, redirect_stdout=False, redirect_stderr=False,
             )  # fmt: skip
             self.live.start()
 
