@@ -2,8 +2,8 @@
 
 Laid out here rather than by ostree on a scratch folder, because then a disk is
 one pass over the repository's objects into mke2fs, with nothing in between on
-the builder's disk, and every byte follows from the commit. A test compares the
-result with what the real ostree makes of the same commit.
+the builder's disk, and every byte follows from the commit. docs/adr/ tells why,
+and that it has to follow ostree when ostree's own layout changes.
 """
 
 from __future__ import annotations
