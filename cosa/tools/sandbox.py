@@ -21,6 +21,12 @@ SCRIPT_CAPS = (
     "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_CHROOT", "CAP_SETFCAP",
 )  # fmt: skip
 
+_FIX = "run `cosa doctor`: it says what this machine does not allow"
+_OVERLAY_FIX = (
+    "keep the working directory on a file system of its own (a volume or bind mount), "
+    "not in a container's root, which is an overlay itself; `cosa doctor` tells more"
+)
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -101,7 +107,7 @@ class Sandbox:
                 "compose/sandbox",
                 "the sandbox for programs of the tree cannot be set up",
                 why=result.err.strip(),
-                fix="run `cosa doctor`: it says what this machine does not allow",
+                fix=_OVERLAY_FIX if "overlay" in result.err else _FIX,
                 exit_class=ExitClass.ENVIRONMENT,
             )
         return result
