@@ -18,7 +18,7 @@ from cosa.core import fs
 from cosa.core.errors import ExitClass
 from cosa.pipeline.workdir import Workdir
 
-KILLS = 8
+KILLS = 5
 
 
 @pytest.fixture(scope="module")
