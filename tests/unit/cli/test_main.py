@@ -15,7 +15,10 @@ from cosa.core.errors import CosaError, ExitClass
 
 @pytest.fixture(autouse=True)
 def _keep_signals():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
