@@ -66,8 +66,12 @@ def equivalences(text: str) -> str:
         # `/var/home /home` and `/home /var/home` together would go round in circles.
         if line.split()[:1] not in [["/var/home"], *([key] for key in wanted)]
     ]  # fmt: skip
+    # One substitution is made per path, so what the policy says of a folder in /etc has to be
+    # said of it in /usr/etc too; first and last, as libselinux's order of search has changed.
+    nested = [f"/usr{line}" for line in lines if line.startswith("/etc/")]
+    lines = [line for line in lines if not line.startswith("/usr/etc/")]
     lines += [f"{alias} {path}" for alias, path in wanted.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*nested, *lines, *nested]) + "\n"
 
 
 def accounts_of(tree: Tree) -> Accounts:

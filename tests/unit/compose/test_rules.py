@@ -55,6 +55,12 @@ def test_altfiles():
     )
 
 
+def test_what_the_policy_says_of_a_folder_in_etc_holds_in_usr_etc():
+    lines = finalize.equivalences("/etc/systemd/system /usr/lib/systemd/system\n").splitlines()
+    assert lines[0] == lines[-1] == "/usr/etc/systemd/system /usr/lib/systemd/system"
+    assert "/usr/etc /etc" in lines
+
+
 def test_equivalences_are_stable():
     once = finalize.equivalences("/var/home /home\n/run /var/run\n")
     assert "/var/home /home" not in once
