@@ -20,7 +20,7 @@ COLD_BUDGET, NOOP_BUDGET = 0.45, 0.10
 DISK_BUDGET_SECONDS = 10.0
 MEMORY_BUDGET = 1 << 30
 # The steps that turn a commit into a bootable disk, by the names the build gives them.
-DISK_STEPS = ("raw disk", "qemu")
+DISK_STEPS = ("disk", "image qemu")
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def test_local_files_are_looked_for_beside_the_config(tmp_path: Path) -> None:
             GOOD.replace("/etc/x\n", "x\n      mod: 1\n"),
             [
                 ("c.bu:5:13", "$.storage.files.0.path: path not absolute"),
-                ("c.bu:6:7", "$.storage.files.0.mod: Unused key mod"),
+                ("c.bu:6:7", "$.storage.files.0.mod: unused key mod"),
             ],
         ),
         (
