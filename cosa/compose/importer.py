@@ -74,8 +74,8 @@ def import_rpm(
             "cosa.index": ostree.byte_variant(index.to_json()),
         },
     )
-    with repo.transaction():
-        commit = repo.write_commit(_tree(repo, index), metadata, timestamp=built)
+    # No transaction: many workers do this at once, and no ref is set here.
+    commit = repo.write_commit(_tree(repo, index), metadata, timestamp=built)
     return commit, index
 
 

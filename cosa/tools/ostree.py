@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cosa.core import fs
+from cosa.core import fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools.ostree_objects import (
     Meta,
@@ -41,6 +41,9 @@ __all__ = [
     "repo_mode",
     "sync_filesystem",
 ]
+
+
+_TURN = "cosa.lock"
 
 
 @functools.cache
@@ -121,12 +124,18 @@ class Repo:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Counts]:
-        """Objects and refs set inside become visible together at the end.
+        """Refs set inside point at what was written inside once the block has ended.
 
-        Yields counts of metadata objects, filled in when the block has ended.
+        One at a time for all threads and processes: libostree takes over, or
+        clears away, a staging folder another is about to lock. Who wants to
+        write side by side writes objects without a transaction; each appears
+        whole. Yields counts of metadata objects, filled in at the end.
         """
         counts = Counts()
-        with _speaking(f"cannot write to the repository {self.path}"):
+        with (
+            store.lock(self.path / _TURN, "a transaction", wait=True),
+            _speaking(f"cannot write to the repository {self.path}"),
+        ):
             self.raw.prepare_transaction(None)
             try:
                 yield counts
@@ -181,7 +190,7 @@ class Repo:
     def write_commit(
         self, root: TreeNode, metadata: Any, *, timestamp: int, parent: str | None = None
     ) -> str:
-        """Write the trees below `root` and a commit over them; inside a transaction."""
+        """Write the trees below `root` and a commit over them."""
         with _speaking("the commit cannot be written"):
             file = self.raw.write_mtree(root.mutable, None)[1]
             result = self.raw.write_commit_with_time(
