@@ -91,6 +91,7 @@ enter() {
     mounts=$root
     share "$(CDPATH='' cd -- "$cache" && pwd)"
     share "$workdir"
+    [ -z "${COSA_SHARED_FIXTURES:-}" ] || share_word "$COSA_SHARED_FIXTURES"
     share_word "$PWD"
     for word; do share_word "$word"; done
     here=$PWD

@@ -75,9 +75,17 @@ set_up() {
 pull_default() {
     default_base=$(sed -n 's/^ARG BASE=//p' "$root/Containerfile")
     quiet_podman image exists "$default_base" 2>/dev/null && return 0
-    registry=${default_base%%/*}
-    timeout 5 getent hosts "$registry" >/dev/null 2>&1 || return 1
+    registry=$(registry_of "$default_base")
+    [ -z "$registry" ] || timeout 5 getent hosts "$registry" >/dev/null 2>&1 || return 1
     pull "$default_base"
+}
+
+# registry_of IMAGE: the host it comes from; a short name's as registries.conf has it, if it has.
+registry_of() {
+    case ${1%%/*} in *[.:]*) case $1 in */*) printf '%s\n' "${1%%/*}" && return ;; esac ;; esac
+    sed -n 's|^ *"'"${1%%:*}"'" *= *"\([^/"]*\)/.*|\1|p' /etc/containers/registries.conf \
+        /etc/containers/registries.conf.d/*.conf /usr/share/containers/registries.conf.d/*.conf \
+        2>/dev/null | head -n 1
 }
 
 pull() {

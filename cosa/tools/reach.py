@@ -119,7 +119,9 @@ def _go() -> list[Registry]:
 
 def _containers(containerfile: Path) -> list[Registry]:
     """Hosts and mirrors of registries.conf, and where the default base image lies."""
-    hosts = set(_hosts(re.findall(r"^ARG BASE=(\S+)", _text(containerfile), re.MULTILINE)))
+    bases = re.findall(r"^ARG BASE=(\S+)", _text(containerfile), re.MULTILINE)
+    # Without a slash it is a short name, whatever its tag looks like.
+    hosts = set(_hosts(base for base in bases if "/" in base))
     folder = Path("/etc/containers")
     for path in [folder / "registries.conf", *sorted(folder.glob("registries.conf.d/*.conf"))]:
         try:
@@ -127,6 +129,8 @@ def _containers(containerfile: Path) -> list[Registry]:
         except tomllib.TOMLDecodeError:
             continue
         hosts |= set(_hosts(conf.get("unqualified-search-registries", [])))
+        aliases = conf.get("aliases", {})
+        hosts |= set(_hosts(str(aliases.get(base.partition(":")[0], "")) for base in bases))
         for entry in conf.get("registry", []):
             places = [entry, *entry.get("mirror", [])]
             hosts |= set(_hosts(str(place.get("location", "")) for place in places))

@@ -59,8 +59,8 @@ def test_container_base_of_the_containerfile(tmp_path: Path):
     containerfile = tmp_path / "Containerfile"
     containerfile.write_text("ARG BASE=registry.example/os:1\nARG FAMILY=os\n")
     assert "registry.example" in [one.name for one in reach._containers(containerfile)]
-    containerfile.write_text("ARG BASE=debian\n")  # a short name has no host to ask
-    assert "debian" not in [one.name for one in reach._containers(containerfile)]
+    containerfile.write_text("ARG BASE=debian:12.4\n")  # a short name has no host to ask
+    assert "debian:12.4" not in [one.name for one in reach._containers(containerfile)]
 
 
 @pytest.mark.parametrize(
