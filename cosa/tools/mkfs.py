@@ -68,7 +68,8 @@ def ext4_from_tar(
         "-E", options, "-d", "-", str(device), f"{size // 1024}k",
     ]  # fmt: skip
     reader, writer = os.pipe()
-    with tempfile.NamedTemporaryFile("w", suffix=".mke2fs.conf") as config:
+    # Beside the disk, which is in a private folder: nothing is left behind if we are killed.
+    with tempfile.NamedTemporaryFile("w", suffix=".mke2fs.conf", dir=device.parent) as config:
         config.write(_CONFIG)
         config.flush()
         env = {"SOURCE_DATE_EPOCH": str(epoch), "MKE2FS_CONFIG": config.name}
@@ -110,7 +111,7 @@ def set_xattrs(image: Path, items: Iterable[LateXattr], *, epoch: int, offset: i
     debugfs reads a value with a NUL in it from a file only, so each value is
     written down once.
     """
-    with tempfile.TemporaryDirectory(prefix="cosa-xattr-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cosa-xattr-", dir=image.parent) as folder:
         values: dict[bytes, str] = {}
         commands = []
         for path, name, value in items:
