@@ -99,12 +99,13 @@ def fetch(
     iterable=["targets"],
     short={"force": "f"},
     alternatives={"force": ["force-nocache"]},
-    metavar={"version": "V"},
+    metavar={"version": "V", "engine": "NAME"},
     help={
         "targets": "ostree (or container): the commit only; qemu, metal: that image; default qemu",
         "version": "the version, instead of the next one",
         "force": "build though nothing changed",
         "strict": "take nothing that is not locked",
+        "engine": "native, rpm-ostree, or auto (native unless the treefile needs the other)",
         "skip-prune": "keep all older builds; else the three newest and tagged ones stay",
     },
 )
@@ -116,6 +117,7 @@ def build(
     force: bool = False,
     strict: bool = False,
     skip_prune: bool = False,
+    engine: str = "",
 ) -> None:
     """Compose the OS and make its disk image.
 
@@ -127,7 +129,12 @@ def build(
 
     first_line("build")
     options = Options(
-        targets=tuple(targets), version=version, force=force, strict=strict, skip_prune=skip_prune
+        targets=tuple(targets),
+        version=version,
+        force=force,
+        strict=strict,
+        skip_prune=skip_prune,
+        engine=engine,
     )
     run_build(Workdir(settings().workdir), options)
 

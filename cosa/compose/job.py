@@ -20,6 +20,7 @@ class ComposeJob:
     made (bare-user) if absent. `extra_layers` maps names to folders laid over
     the packages. `metadata` goes into the commit; `rpmostree.rpmmd-repos` in it
     is a list of {id, timestamp}.
+    `engine` is one of `engine.Engine`.
     """
 
     tree: Treefile
@@ -35,6 +36,7 @@ class ComposeJob:
     epoch: int
     metadata: Mapping[str, Json] = field(default_factory=dict)
     parent: str | None = None
+    engine: str = "native"
 
 
 @dataclass(frozen=True)

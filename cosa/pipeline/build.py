@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cosa.compose import engine as engines
 from cosa.compose.resolve import Resolution, resolve
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
@@ -40,6 +41,7 @@ class Options:
     force: bool = False
     strict: bool = False
     skip_prune: bool = False
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Run:
     found: Definition
     targets: tuple[str, ...]
     overrides: tuple[str, ...]
+    engine: engines.Engine = engines.Engine.NATIVE
     repos: list[RepoConfig] = field(default_factory=list)
     layers: dict[str, Path] = field(default_factory=dict)
 
@@ -122,6 +125,7 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
         yield Run(
             workdir, options, arch, work, definition.shared_cache(), found, targets,
             tuple(definition.overrides_in_use(found)),
+            engines.choose(found.tree, options.engine).engine,
         )  # fmt: skip
 
 
@@ -130,6 +134,7 @@ def _build(run: Run) -> Outcome:
     resolution = _resolve(run)
     with events.step("compare inputs") as step:
         inputs = inputs_of(run.found, resolution, run.layers)
+        inputs["compose"] |= engines.inputs(run.engine)
         before = previous.find(run.workdir, run.arch)
         reasons = before.reasons(inputs) if before else ["first build here"]
         if before and not reasons:

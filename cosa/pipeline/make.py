@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosa.compose.engine import compose
 from cosa.compose.fetch import fetch
-from cosa.compose.native import Commit, ComposeJob, compose
+from cosa.compose.job import Commit, ComposeJob
 from cosa.compose.resolve import Resolution
 from cosa.core import clock, events, fs
 from cosa.core import run as runner
@@ -110,6 +111,7 @@ def _commit(run: Run, resolution: Resolution, inputs: Inputs, before: Previous |
                 # As upstream: a commit says nothing of the one before, so that builds of the same
                 # in two places are the same.
                 parent=None,
+                engine=run.engine,
             )
         )  # fmt: skip
         step.summary = f"{commit.version}, {commit.checksum[:12]}"

@@ -174,6 +174,13 @@ class Repo:
             variant = self.raw.load_variant(ostree.ObjectType.COMMIT, commit)[1]
         return str(ostree.commit_get_content_checksum(variant))
 
+    def timestamp(self, commit: str) -> int:
+        """A commit's time, seconds since 1970."""
+        ostree, _, _ = _gi()
+        with _speaking(f"the commit {commit[:12]} cannot be read"):
+            variant = self.raw.load_variant(ostree.ObjectType.COMMIT, commit)[1]
+        return int(ostree.commit_get_timestamp(variant))
+
     def read_text(self, commit: str, path: str) -> str | None:
         """A text file of a commit, None if it is not there."""
         _, glib, gio = _gi()
