@@ -21,6 +21,7 @@ from cosa.compose import (
     layers,
     postprocess,
     scripts,
+    trouble,
     workers,
 )
 from cosa.compose import commit as committing
@@ -45,8 +46,19 @@ def compose(job: ComposeJob) -> Commit:
 
     Raises what the stages raise; nothing of a failed compose stays but caches.
     """
-    job.cache.mkdir(parents=True, exist_ok=True)
-    job.scratch.mkdir(parents=True, exist_ok=True)
+    with trouble.full_disk(job.cache, job.target_repo):
+        job.cache.mkdir(parents=True, exist_ok=True)
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        _check_place(job)
+        # Folders the tree gets must not have the caller's idea of permissions.
+        umask = os.umask(0o022)
+        try:
+            return _compose(job)
+        finally:
+            os.umask(umask)
+
+
+def _check_place(job: ComposeJob) -> None:
     if job.cache.stat().st_dev != job.scratch.stat().st_dev:
         raise CosaError(
             "env/two-filesystems",
@@ -55,12 +67,6 @@ def compose(job: ComposeJob) -> Commit:
             fix="keep the working directory's cache and tmp on one file system",
             exit_class=ExitClass.ENVIRONMENT,
         )
-    # Folders the tree gets must not have the caller's idea of permissions.
-    umask = os.umask(0o022)
-    try:
-        return _compose(job)
-    finally:
-        os.umask(umask)
 
 
 def _compose(job: ComposeJob) -> Commit:
