@@ -14,13 +14,17 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cosa.core import clock, fs
-from cosa.core.errors import CosaError, Where
+from cosa.core.errors import CosaError, ExitClass, Where
 
 
 class _Open(BaseModel):
     """Frozen, by file keys, unknown keys kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every key that was set, unknown ones included."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 class Build(_Open):
@@ -31,11 +35,12 @@ class Build(_Open):
 
 
 class Tag(_Open):
-    """A name for a build."""
+    """A name for a build; `created` is when it was last pointed at `target`."""
 
     name: str
     created: str = ""
     target: str
+    description: str | None = None
 
 
 class Builds(_Open):
@@ -93,16 +98,44 @@ class Builds(_Open):
         kept = [entry for entry in self.builds if entry.id not in names]
         return self.model_copy(update={"builds": kept, "timestamp": clock.iso(clock.now())})
 
+    def with_tag(self, name: str, target: str, description: str = "") -> Self:
+        """The list with a tag pointing at a build; other keys the tag had are kept.
+
+        Raises `builds/unknown` when the build is not listed.
+        """
+        if not self.has(target):
+            raise CosaError(
+                "builds/unknown",
+                f"there is no build {target} to tag",
+                fix=f"the newest builds are: {', '.join(b.id for b in self.builds[:5]) or 'none'}",
+                exit_class=ExitClass.USAGE,
+            )
+        when = clock.iso(clock.now())
+        changes = {"target": target, "created": when}
+        if description:
+            changes["description"] = description
+        known = next((tag for tag in self.tags if tag.name == name), None)
+        fresh = Tag.model_validate((known.to_json() if known else {}) | changes | {"name": name})
+        tags = [fresh if tag is known else tag for tag in self.tags] + ([] if known else [fresh])
+        return self.model_copy(update={"tags": tags, "timestamp": when})
+
+    def without_tag(self, name: str) -> Self:
+        """The list without a tag; unchanged when there is none of that name."""
+        kept = [tag for tag in self.tags if tag.name != name]
+        if len(kept) == len(self.tags):
+            return self
+        return self.model_copy(update={"tags": kept, "timestamp": clock.iso(clock.now())})
+
     def has(self, build: str, arch: str = "") -> bool:
         """Whether a build is listed (for an architecture)."""
         return any(b.id == build and (not arch or arch in b.arches) for b in self.builds)
 
     def to_json(self) -> dict[str, Any]:
         """What the file holds."""
-        data = self.model_dump(by_alias=True)
-        if not self.tags and "tags" not in self.model_fields_set:
-            del data["tags"]
-        return data
+        always = {
+            "schema-version": self.schema_version, "builds": [], "timestamp": self.timestamp,
+        }  # fmt: skip
+        return always | super().to_json()
 
     def write(self, path: Path) -> None:
         """Replace the file as one instant."""

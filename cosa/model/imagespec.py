@@ -36,7 +36,7 @@ class _Keys(BaseModel):
     )
 
 
-class _File(_Keys):
+class ImageFile(_Keys):
     """One file as written: every key optional."""
 
     include: str | tuple[str, ...] | None = None
@@ -112,7 +112,7 @@ def load_image_spec(path: Path, *, stream: str | None = None) -> ImageSpec:
     raised at once, codes `image-spec/*`.
     """
     problems = Problems()
-    files: list[tuple[Document, _File]] = []
+    files: list[tuple[Document, ImageFile]] = []
     _read(path, (), files, problems)
     if files and not any(file.extra_kargs is not None for _, file in files) and not problems:
         problems.add(
@@ -129,12 +129,12 @@ def load_image_spec(path: Path, *, stream: str | None = None) -> ImageSpec:
 
 
 def _read(
-    path: Path, above: tuple[Path, ...], files: list[tuple[Document, _File]], problems: Problems
+    path: Path, above: tuple[Path, ...], files: list[tuple[Document, ImageFile]], problems: Problems
 ) -> None:
     """Read a file and, depth first, its includes; files already seen above are a cycle."""
     with problems.collecting():
         doc = document.load(path)
-        found = document.check(_File, doc.value, Spot(doc, (), "image-spec"), problems)
+        found = document.check(ImageFile, doc.value, Spot(doc, (), "image-spec"), problems)
         if found is None:
             return
         files.append((doc, found))

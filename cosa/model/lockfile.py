@@ -11,8 +11,7 @@ reproducible download (`size`, `location`, `repo`, beside upstream's `sourcerpm`
 the source package) lives in
 that map, so a generated lockfile is one file that upstream's tools read as well.
 
-Overrides use the same map to say why they exist: `type` is `pin` or `fast-track`, with
-`reason` and `bodhi` as addresses (fedora-coreos-config).
+Overrides use the same map to say why they exist: see `lockfile_overrides`.
 """
 
 from __future__ import annotations
@@ -29,14 +28,16 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
 from cosa.core import clock, fs
-from cosa.core.errors import CosaError
+from cosa.core.errors import CosaError, Where
 from cosa.model import document
+from cosa.model.document import Document
 from cosa.model.package import Package, join_evr, split_evr, split_evra
 
 type Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -53,6 +54,25 @@ class LockedPackage(_Strict):
     evr: str | None = None
     digest: Digest | None = None
     metadata: dict[str, JsonValue] | None = None
+    _place: tuple[Document, str] | None = PrivateAttr(default=None)
+
+    @property
+    def where(self) -> Where | None:
+        """Where the lock is written; None for one that was not read from a file."""
+        return self._place[0].where_key("packages", self._place[1]) if self._place else None
+
+    def placed(self, doc: Document, name: str) -> None:
+        """Note where the lock was read."""
+        self._place = (doc, name)
+
+    def without_arch(self) -> LockedPackage:
+        """The same lock for every architecture; `noarch` packages stay as they are.
+
+        Digests differ between architectures, so the lock then has none.
+        """
+        if self.wanted_arch in (None, "noarch"):
+            return self
+        return LockedPackage(evr=self.wanted_evr)
 
     @field_validator("evra")
     @classmethod
@@ -123,10 +143,10 @@ class Lockfile(_Strict):
         return self.packages or {}
 
     @property
-    def generated_day(self) -> str | None:
-        """`20261122`, the day the lockfile was made; the Y part of a version (versionary)."""
+    def generated_at(self) -> int | None:
+        """When the lockfile was made, seconds since 1970; its day is the Y part of a version."""
         stamp = self.metadata.generated if self.metadata else None
-        return clock.day(int(stamp.timestamp())) if stamp else None
+        return int(stamp.timestamp()) if stamp else None
 
     def to_json(self) -> str:
         """The text upstream's tools and `load_lockfile` read: packages by name, then metadata."""
@@ -145,7 +165,21 @@ def load_lockfile(path: Path) -> Lockfile:
 
     Raises `lockfile/...` with file, line and column of everything that is wrong.
     """
-    return document.validate(Lockfile, document.load(path), "lockfile")
+    doc = document.load(path)
+    return place(document.validate(Lockfile, doc, "lockfile"), doc)
+
+
+def place(found: Lockfile, doc: Document) -> Lockfile:
+    """The lockfile read from a document, its locks knowing where they stand."""
+    for name, entry in found.locked.items():
+        entry.placed(doc, name)
+    return found
+
+
+def archless(found: Lockfile) -> Lockfile:
+    """A generated lockfile as a lock for any architecture (upstream's autolock)."""
+    packages = {name: entry.without_arch() for name, entry in found.locked.items()}
+    return Lockfile(packages=packages, metadata=found.metadata)
 
 
 def merge(lockfiles: Iterable[Lockfile]) -> Lockfile:

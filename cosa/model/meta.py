@@ -1,8 +1,9 @@
 """`meta.json`: what a build is and which files it has.
 
-Upstream's format (its schema is `v1.json`); keys other tools add (cloud image
-ids, koji, ...) are kept as they are. A model is never edited: `merge` makes the
-next one, refusing to mix two different builds.
+Upstream's format (its schema is `v1.json`). Reading is lenient: keys other tools add
+(cloud image ids, koji, ...) are kept as they are, known to us or not. `meta_keys` says
+what all known keys hold. A model is never edited: `merge` makes the next one, refusing
+to mix two different builds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cosa.core import clock, fs
 from cosa.core.errors import CosaError, Where
 
 STAMP = "coreos-assembler.meta-stamp"
+DELAYED = "coreos-assembler.delayed-meta-merge"
 # Two files that differ in one of these describe different builds.
 IDENTITY = (
     "ostree-commit",
@@ -89,12 +91,27 @@ class Meta(_Open):
 
     def write(self, path: Path) -> None:
         """Replace the file as one instant: indent 4, mode 0644, a new stamp."""
-        data = self.to_json() | {STAMP: clock.now_ns()}
+        # A clock that stands still, or goes back, must not make two states look like one.
+        data = self.to_json() | {STAMP: max(clock.now_ns(), int(self.stamp) + 1)}
         fs.atomic_write(path, json.dumps(data, indent=4) + "\n", 0o644)
 
-    def merge(self, other: Self) -> Self:
-        """Our metadata with what `other` adds or says anew.
+    @property
+    def stamp(self) -> float:
+        """When the metadata was written, nanoseconds since 1970; 0 when it does not say."""
+        found = (self.model_extra or {}).get(STAMP)
+        return found if isinstance(found, int | float) else 0
 
+    @property
+    def is_delayed(self) -> bool:
+        """Whether artefacts are to be noted in files of their own until `cosa meta --finalize`."""
+        return (self.model_extra or {}).get(DELAYED) is True
+
+    def merge(self, other: Self) -> Self:
+        """What a file holding `self` becomes when `other` is written to it.
+
+        `other` was read from that very state (equal stamps) and changed since: it is taken
+        whole, so that keys can be removed. Else both have something new: objects are joined
+        key by key, and where they disagree the newer stamp wins (`other` without stamps).
         Raises `meta/conflict` when they describe different builds.
         """
         mine, theirs = self.to_json(), other.to_json()
@@ -108,7 +125,10 @@ class Meta(_Open):
             mine.get(CONFIG_GIT, {}).get("commit"),
             theirs.get(CONFIG_GIT, {}).get("commit"),
         )
-        return type(self).of(_merged(mine, theirs))
+        if self.stamp and self.stamp == other.stamp:
+            return other
+        older, newer = (theirs, mine) if self.stamp > other.stamp else (mine, theirs)
+        return type(self).of(_merged(older, newer))
 
 
 def _agree(key: str, mine: object, theirs: object) -> None:
@@ -117,6 +137,7 @@ def _agree(key: str, mine: object, theirs: object) -> None:
             "meta/conflict",
             f"two different builds cannot be merged: their '{key}' differs",
             why=f"{mine} against {theirs}",
+            fix="name the build the change was made for, or build anew",
         )
 
 

@@ -123,12 +123,11 @@ def _version(run: Run, existing: list[str]) -> str:
     if run.options.version:
         return run.options.version
     tree = run.found.tree
-    base = versions.scheme(
+    return versions.scheme(
         releasever=str(tree.releasever or ""), variables=dict(tree.variables),
         prefix=tree.automatic_version_prefix, suffix=tree.automatic_version_suffix,
-        lock_day=run.found.lockfiles[0].generated_day if run.found.lockfiles else None,
-    ).base()  # fmt: skip
-    return versions.next_version(base, existing)
+        locked=run.found.lockfiles[0].generated_at if run.found.lockfiles else None,
+    ).development(existing)  # fmt: skip
 
 
 def _epoch() -> int:

@@ -73,7 +73,7 @@ def test_written_file_is_read_back(tmp_path: Path) -> None:
     assert entry.metadata == {
         "sourcerpm": "glibc", "size": 7, "location": "g/glibc.rpm", "repo": "fedora",
     }  # fmt: skip
-    assert found.generated_day == "20231114"
+    assert found.generated_at == 1_700_000_000
     text = path.read_text()
     assert '"generated": "2020-09-13T12:26:40Z"' in text
     # Fields upstream's reader refuses may not appear beside evra, digest and metadata.
@@ -105,7 +105,7 @@ def test_later_file_wins_per_name(tmp_path: Path) -> None:
     assert found.locked["podman"].wanted_evr == "5:5.5-1"
     assert found.locked["podman"].kind == "pin"
     assert found.locked["glibc"].evra == GLIBC.evra
-    assert found.generated_day == "20231114"
+    assert found.generated_at == 1_700_000_000
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,35 @@ def test_merge_adds_and_renews():
 
 
 @pytest.mark.parametrize(
+    ("disk", "memory", "expected"),
+    [
+        # read from this very state: what was removed stays removed
+        ({"x": 1, "gone": 1, STAMP: 5}, {"x": 2, STAMP: 5}, {"x": 2, STAMP: 5}),
+        # the disk is newer: it wins where both speak
+        ({"x": 1, "a": 1, STAMP: 9}, {"x": 2, "b": 2, STAMP: 5},
+         {"x": 1, "a": 1, "b": 2, STAMP: 9}),
+        ({"x": 1, "a": 1, STAMP: 5}, {"x": 2, "b": 2, STAMP: 9},
+         {"x": 2, "a": 1, "b": 2, STAMP: 9}),
+        ({"o": {"a": [1], "b": 1}, STAMP: 5}, {"o": {"a": [2], "c": 2}, STAMP: 9},
+         {"o": {"a": [2], "b": 1, "c": 2}, STAMP: 9}),
+        ({"x": 1, "a": 1}, {"x": 2}, {"x": 2, "a": 1}),
+    ],
+)  # fmt: skip
+def test_stamps_decide_a_merge(disk, memory, expected):
+    merged = Meta.of(PLAIN | disk).merge(Meta.of(PLAIN | memory)).to_json()
+    assert merged == PLAIN | expected
+
+
+def test_stamps_grow_though_the_clock_stands(tmp_path, monkeypatch):
+    monkeypatch.setenv("COSA_FAKE_TIME", "1700000000")
+    path = tmp_path / "meta.json"
+    Meta.of(PLAIN).write(path)
+    first = Meta.read(path)
+    first.write(path)
+    assert Meta.read(path).stamp > first.stamp
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("ostree-commit", "c" * 64),
@@ -105,6 +134,40 @@ def test_builds_newest_first_and_foreign_keys_kept(tmp_path):
     }  # fmt: skip
     assert data["tombstone-builds"] == ["0"]
     assert data["timestamp"] != "2020-01-01T00:00:00Z"
+
+
+def test_a_list_is_written_back_as_it_was(tmp_path):
+    path = tmp_path / "builds.json"
+    data = {
+        "schema-version": "1.0.0",
+        "builds": [
+            {"id": "44.20260707.3.1", "arches": ["aarch64", "x86_64"],
+             "policy-cleanup": {"cloud-uploads": True, "images": ["qemu"]}},
+            {"id": "44.20260622.3.0", "arches": ["x86_64"], "x-note": None},
+        ],
+        "tags": [{"name": "good", "created": "2026-07-07T00:00:00Z", "target": "44.20260707.3.1",
+                  "owner": "me"}],
+        "tombstone-builds": [{"id": "1"}],
+        "timestamp": "2026-07-07T00:00:00Z",
+    }  # fmt: skip
+    path.write_text(json.dumps(data))
+    Builds.read(path).write(path)
+    assert json.loads(path.read_text()) == data
+
+
+def test_tags_move_and_go():
+    found = Builds().with_build("1", "x86_64").with_build("2", "x86_64")
+    tagged = found.with_tag("good", "1", "works").with_tag("new", "2")
+    moved = tagged.with_tag("good", "2")
+    assert [(t.name, t.target) for t in moved.tags] == [("good", "2"), ("new", "2")]
+    assert moved.to_json()["tags"][0]["description"] == "works"
+    assert "description" not in moved.to_json()["tags"][1]
+    assert [t.name for t in moved.without_tag("good").tags] == ["new"]
+    assert moved.without_tag("none") is moved
+    with pytest.raises(CosaError) as caught:
+        found.with_tag("x", "3")
+    assert caught.value.code == "builds/unknown"
+    assert "2, 1" in caught.value.fix
 
 
 def test_no_builds_yet(tmp_path):

@@ -20,7 +20,8 @@ from cosa.pipeline.workdir import Workdir
 MANIFEST = """\
 ref: test/${basearch}/stable
 releasever: "1"
-automatic-version-prefix: "${releasever}.dev"
+# With a date, though an empty one: the first build is 1.dev.0, not 1.dev.
+automatic-version-prefix: "${releasever}.dev<date:>"
 rojig: {name: testos, summary: For tests, license: MIT}
 repos: []
 packages: [bash]
