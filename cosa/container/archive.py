@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from cosa.container import layers, tarstream
+from cosa.container import layers
 from cosa.container.gzipstream import GzipWriter
-from cosa.container.objects import Objects
 from cosa.core import clock, events, fs
 from cosa.core.errors import CosaError
 from cosa.core.store import Json
-from cosa.tools import ostree
+from cosa.tools import ostree, tarwrite
+from cosa.tools.ostree_read import Objects
 
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -193,7 +193,7 @@ def _write(
     reference["platform"] = {"architecture": _GO_ARCH.get(arch, arch), "os": "linux"}
     index: dict[str, Json] = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [reference]}
     _add(file, "index.json", _json(index))
-    file.write(tarstream.end())
+    file.write(tarwrite.end())
     diffids = tuple(layer.diffid for layer in made)
     return Archive(manifest_digest, config_digest, manifest.decode(), diffids)
 
@@ -235,11 +235,11 @@ def _add_layer(
 ) -> _Layer:
     """Write a layer's blob straight into the archive; its name is known only afterwards."""
     start = file.tell()
-    file.write(b"\0" * tarstream.BLOCK)
+    file.write(b"\0" * tarwrite.BLOCK)
     with events.step(f"layer: {name}") as step, GzipWriter(file) as gz:
         fill(gz)
     step.size = gz.size
-    file.write(b"\0" * tarstream.padding(gz.size))
+    file.write(b"\0" * tarwrite.padding(gz.size))
     end = file.tell()
     file.seek(start)
     file.write(_header(f"blobs/sha256/{gz.digest}", gz.size))
@@ -249,11 +249,11 @@ def _add_layer(
 
 def _add(file: IO[bytes], name: str, data: bytes) -> None:
     file.write(_header(name, len(data)))
-    file.write(tarstream.padded(data))
+    file.write(tarwrite.padded(data))
 
 
 def _header(name: str, size: int) -> bytes:
-    return tarstream.header(tarstream.REGULAR, name.encode(), size=size)
+    return tarwrite.header(tarwrite.REGULAR, name.encode(), size=size)
 
 
 def _descriptor(media: str, digest: str, size: int) -> dict[str, Json]:

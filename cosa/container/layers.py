@@ -14,11 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cosa.container import tarstream
-from cosa.container.objects import Objects
+from cosa.core.errors import CosaError, ExitClass
+from cosa.tools import tarwrite
+from cosa.tools.ostree_objects import Meta, pack_xattrs
+from cosa.tools.ostree_read import Content, Objects
 
+_CHUNK = 1 << 20
 _REPO = "sysroot/ostree/repo"
 _CONFIG = b"[core]\nrepo_version=1\nmode=bare-split-xattrs\n"
+_PLAIN = Meta(0o755)
 _FOLDERS = (
     "extensions", "refs", "refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp", "tmp/cache",
 )  # fmt: skip
@@ -54,7 +58,7 @@ def walk(objects: Objects, root_tree: str, root_meta: str) -> Walk:
 
     def descend(path: str, tree: str, *, shown: bool) -> None:
         note(tree, "dirtree")
-        listing = objects.tree(tree)
+        listing = objects.folder(tree)
         for name, checksum in listing.files:
             found.paths.setdefault(checksum, [])
             if shown:
@@ -77,8 +81,7 @@ def write_commit_layer(
     out: Sink, objects: Objects, found: Walk, commit: str, commitmeta: bytes | None
 ) -> None:
     """Layer 0. The commit must come before every other object, its detached metadata next."""
-    uid, gid, mode = objects.folder_meta(found.root_meta)
-    out.write(_folder("./", mode, uid, gid))
+    out.write(_folder("./", objects.dirmeta(found.root_meta)))
     _write_structure(out)
     _write_object(out, commit, "commit", objects.metadata(commit, "commit"))
     if commitmeta is not None:
@@ -86,12 +89,11 @@ def write_commit_layer(
     for checksum, kind in found.objects:
         _write_object(out, checksum, kind, objects.metadata(checksum, kind))
     for path, meta in found.folders:
-        uid, gid, mode = objects.folder_meta(meta)
-        out.write(_folder(f"./{path}", mode, uid, gid))
+        out.write(_folder(f"./{path}", objects.dirmeta(meta)))
     there = {path for path, _ in found.folders}
     if "var" in there and "var/tmp" not in there:
-        out.write(_folder("./var/tmp", 0o1777, 0, 0))
-    out.write(tarstream.end())
+        out.write(_folder("./var/tmp", Meta(0o1777)))
+    out.write(tarwrite.end())
 
 
 def write_content_layer(out: Sink, objects: Objects, content: Mapping[str, Iterable[str]]) -> None:
@@ -100,42 +102,52 @@ def write_content_layer(out: Sink, objects: Objects, content: Mapping[str, Itera
     for checksum in sorted(content):
         for piece in _content(objects, checksum, content[checksum]):
             out.write(piece)
-    out.write(tarstream.end())
+    out.write(tarwrite.end())
 
 
 def _content(objects: Objects, checksum: str, paths: Iterable[str]) -> Iterator[bytes]:
     name = _object(checksum, "file")
-    with objects.open(checksum) as (content, read):
-        # Importers want the xattrs directly before the object they belong to.
-        link = _object(checksum, "file-xattrs-link")
-        yield tarstream.header(tarstream.REGULAR, link, size=len(content.xattrs))
-        yield tarstream.padded(content.xattrs)
-        # The label is the client's to set: container engines refuse it.
-        xattrs = [pair for pair in content.pairs() if pair[0] != b"security.selinux"]
-        is_link = stat.S_ISLNK(content.mode)
-        kind = tarstream.SYMLINK if is_link else tarstream.REGULAR
-        mode = stat.S_IMODE(content.mode)
-        uid, gid = content.uid, content.gid
-        yield tarstream.header(
-            kind, name, size=content.size, mode=mode, uid=uid, gid=gid,
-            target=content.target, xattrs=xattrs,
-        )  # fmt: skip
-        left = content.size
-        while left:
-            data = read(min(left, 1 << 20))
-            if not data:
-                raise EOFError(f"the object {checksum} is shorter than it says")
-            left -= len(data)
-            yield data
-        yield b"\0" * tarstream.padding(content.size)
+    content = objects.content(checksum)
+    meta = content.meta
+    # Importers want the xattrs directly before the object they belong to.
+    packed = pack_xattrs(meta.xattrs)
+    link = _object(checksum, "file-xattrs-link")
+    yield tarwrite.header(tarwrite.REGULAR, link, size=len(packed))
+    yield tarwrite.padded(packed)
+    # The label is the client's to set: container engines refuse it.
+    xattrs = [pair for pair in meta.xattrs if pair[0] != b"security.selinux"]
+    kind = tarwrite.SYMLINK if content.is_link else tarwrite.REGULAR
+    mode, uid, gid = stat.S_IMODE(meta.mode), meta.uid, meta.gid
+    yield tarwrite.header(
+        kind, name, size=content.size, mode=mode, uid=uid, gid=gid,
+        target=_bytes(meta.target), xattrs=xattrs,
+    )  # fmt: skip
+    if content.size:
+        yield from _bytes_of(objects, content)
     for path in paths:
-        if content.size or is_link:
-            yield tarstream.header(
-                tarstream.LINK, _bytes(path), mode=mode, uid=uid, gid=gid, target=name
+        if content.size or content.is_link:
+            yield tarwrite.header(
+                tarwrite.LINK, _bytes(path), mode=mode, uid=uid, gid=gid, target=name
             )
         else:
             # Engines would write through a link into the object: an empty file stands alone.
-            yield tarstream.header(tarstream.REGULAR, _bytes(path), mode=mode, uid=uid, gid=gid)
+            yield tarwrite.header(tarwrite.REGULAR, _bytes(path), mode=mode, uid=uid, gid=gid)
+
+
+def _bytes_of(objects: Objects, content: Content) -> Iterator[bytes]:
+    left = content.size
+    with objects.open(content) as source:
+        while left:
+            data = source.read(min(left, _CHUNK))
+            if not data:
+                raise CosaError(
+                    "ostree/object", f"the object {content.checksum} is shorter than it says",
+                    fix="the repository is damaged: remove it and build again",
+                    exit_class=ExitClass.STEP,
+                )  # fmt: skip
+            left -= len(data)
+            yield data
+    yield bytes(tarwrite.padding(content.size))
 
 
 def _write_structure(out: Sink) -> None:
@@ -147,23 +159,22 @@ def _write_structure(out: Sink) -> None:
         out.write(_folder(f"{_REPO}/objects/{number:02x}"))
     for name in _FOLDERS:
         out.write(_folder(f"{_REPO}/{name}"))
-    out.write(tarstream.header(tarstream.REGULAR, _bytes(f"{_REPO}/config"), size=len(_CONFIG)))
-    out.write(tarstream.padded(_CONFIG))
+    out.write(tarwrite.header(tarwrite.REGULAR, _bytes(f"{_REPO}/config"), size=len(_CONFIG)))
+    out.write(tarwrite.padded(_CONFIG))
 
 
 def _write_object(out: Sink, checksum: str, kind: str, data: bytes) -> None:
-    out.write(tarstream.header(tarstream.REGULAR, _object(checksum, kind), size=len(data)))
-    out.write(tarstream.padded(data))
+    out.write(tarwrite.header(tarwrite.REGULAR, _object(checksum, kind), size=len(data)))
+    out.write(tarwrite.padded(data))
 
 
 def _object(checksum: str, kind: str) -> bytes:
     return _bytes(f"{_REPO}/objects/{checksum[:2]}/{checksum[2:]}.{kind}")
 
 
-def _folder(path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bytes:
-    return tarstream.header(
-        tarstream.DIRECTORY, _bytes(path), mode=stat.S_IMODE(mode), uid=uid, gid=gid
-    )
+def _folder(path: str, meta: Meta = _PLAIN) -> bytes:
+    mode = stat.S_IMODE(meta.mode)
+    return tarwrite.header(tarwrite.DIRECTORY, _bytes(path), mode=mode, uid=meta.uid, gid=meta.gid)
 
 
 def _shown(folder: str, name: str) -> str:

@@ -11,9 +11,9 @@ from typing import IO
 from cosa.core import events, fs, parallel
 from cosa.core.errors import CosaError
 from cosa.images import bootloader, layout
+from cosa.images.feed import Feed
 from cosa.images.layout import MIB, Disk
 from cosa.images.sysroot import Deployment, Tree, find_kernel, root_size, write_boot, write_root
-from cosa.images.tarstream import TarStream
 from cosa.model.imagespec import ImageSpec
 from cosa.tools import gpt, grub, mkfs
 
@@ -111,7 +111,7 @@ def _make_root(image: Path, disk: Disk, deployment: Deployment) -> None:
     extra = {".aleph-version.json": (json.dumps(aleph, indent=2) + "\n").encode()}
 
     def feed(pipe: IO[bytes]) -> list[mkfs.LateXattr]:
-        tar = TarStream(pipe, deployment.epoch)
+        tar = Feed(pipe, deployment.epoch)
         write_root(tar, deployment, extra)
         tar.close()
         return tar.late
@@ -154,7 +154,7 @@ def _make_boot(image: Path, disk: Disk, deployment: Deployment, work: Path) -> N
     part, bios = disk["boot"], disk["BIOS-BOOT"]
 
     def feed(pipe: IO[bytes]) -> list[mkfs.LateXattr]:
-        tar = TarStream(pipe, deployment.epoch)
+        tar = Feed(pipe, deployment.epoch)
         write_boot(tar, deployment, boot_files())
         tar.close()
         return tar.late

@@ -22,7 +22,9 @@ from cosa.tools import grub
 _PROGRAMS = ("mke2fs", "debugfs", "mkfs.fat", "mcopy", "mmd", "grub-mkimage")
 _CODE = (
     "images", "core/fs.py", "tools/gpt.py", "tools/mkfs.py", "tools/grub.py",
-    "tools/qemu_img.py", "model/imagespec.py", "model/platforms.py",
+    "tools/qemu_img.py", "tools/tarwrite.py", "tools/ostree_objects.py",
+    "tools/ostree_read.py",
+    "model/imagespec.py", "model/platforms.py",
 )  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from cosa.core.errors import CosaError
-from cosa.images.objects import Content, Meta, Objects, Xattrs
-from cosa.images.tarstream import TarStream
+from cosa.images.feed import Feed
+from cosa.tools.ostree_objects import Meta, Xattrs
+from cosa.tools.ostree_read import Content, Objects
 
 _DIR, _FILE, _LINK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
-_SELINUX = "security.selinux"
+_SELINUX = b"security.selinux"
 # What is in the repository of a new sysroot; the options are upstream's: the real
 # root keeps /sysroot read-only, boot entries are written without any boot loader's
 # help, and their paths begin with /boot.
@@ -57,8 +58,8 @@ class Tree:
 
         def walk(path: str, dirtree: str, dirmeta: str) -> None:
             tree.metadata |= {(dirtree, "dirtree"), (dirmeta, "dirmeta")}
-            folder = tree.objects.folder(dirtree, dirmeta)
-            tree.folders[path] = folder.meta
+            folder = tree.objects.folder(dirtree)
+            tree.folders[path] = tree.objects.dirmeta(dirmeta)
             names = tree.children.setdefault(path, [])
             for name, csum in folder.files:
                 names.append(name)
@@ -91,9 +92,8 @@ class Tree:
             if content is None:
                 break
             if not content.is_link:
-                with self.objects.stream(content) as source:
-                    return source.read() if hasattr(source, "read") else b"".join(source)
-            path = _resolve(path, content.target)
+                return self.objects.read(content)
+            path = _resolve(path, content.meta.target)
         raise CosaError("image/tree", f"the commit {self.commit[:12]} has no file {path}")
 
     def label(self, path: str) -> Xattrs:
@@ -201,13 +201,13 @@ def os_release(text: str) -> dict[str, str]:
 # --- streams ------------------------------------------------------------------------------
 
 
-def write_boot(tar: TarStream, deployment: Deployment, extra: Mapping[str, bytes]) -> None:
+def write_boot(tar: Feed, deployment: Deployment, extra: Mapping[str, bytes]) -> None:
     """The boot file system: kernel, initramfs, entries, and `extra` files by path."""
     tree = deployment.tree
     label = tree.label("/boot")
-    folder = Meta(0, 0, _DIR | 0o755, label)
-    plain = Meta(0, 0, _FILE | 0o644, label)
-    link = Meta(0, 0, _LINK | 0o777, label)
+    folder = Meta(_DIR | 0o755, xattrs=label)
+    plain = Meta(_FILE | 0o644, xattrs=label)
+    link = Meta(_LINK | 0o777, xattrs=label)
     files = dict(extra)
     files["loader.1/entries/ostree-1.conf"] = deployment.entry().encode()
     places = {
@@ -223,7 +223,7 @@ def write_boot(tar: TarStream, deployment: Deployment, extra: Mapping[str, bytes
     for path in sorted(files):
         tar.data(path, plain, files[path])
     for path, content in sorted(places.items()):
-        with tree.objects.stream(content) as source:
+        with tree.objects.open(content) as source:
             tar.file(path, plain, content.size, source, 0)
 
 
@@ -231,14 +231,14 @@ def _folders(paths: Sequence[str]) -> list[str]:
     return sorted({str(p) for path in paths for p in PurePosixPath(path).parents if str(p) != "."})
 
 
-def write_root(tar: TarStream, deployment: Deployment, extra: Mapping[str, bytes]) -> None:
+def write_root(tar: Feed, deployment: Deployment, extra: Mapping[str, bytes]) -> None:
     """The root file system: repository, one deployment, an empty stateroot, `extra` files."""
     tree, osname = deployment.tree, deployment.osname
     usr, var = tree.label("/usr"), tree.label("/var") or tree.label("/usr")
-    plain = Meta(0, 0, _DIR | 0o755, usr)
+    plain = Meta(_DIR | 0o755, xattrs=usr)
     private = replace(plain, mode=_DIR | 0o700)
-    file = Meta(0, 0, _FILE | 0o644, usr)
-    link = Meta(0, 0, _LINK | 0o777, usr)
+    file = Meta(_FILE | 0o644, xattrs=usr)
+    link = Meta(_LINK | 0o777, xattrs=usr)
     state = f"ostree/deploy/{osname}"
     boot = f"ostree/boot.1.1/{osname}/{deployment.kernel.checksum}"
 
@@ -255,8 +255,8 @@ def write_root(tar: TarStream, deployment: Deployment, extra: Mapping[str, bytes
     for path in (f"{state}/backing", f"{state}/backing/{tree.commit}.0"):
         tar.folder(path, private)
     tar.folder(f"{state}/backing/{tree.commit}.0/root-transient", private)
-    tar.folder(f"{state}/var", Meta(0, 0, _DIR | 0o755, var))
-    tar.data(f"{state}/var/.ostree-selabeled", Meta(0, 0, _FILE | 0o644, var), b"")
+    tar.folder(f"{state}/var", Meta(_DIR | 0o755, xattrs=var))
+    tar.data(f"{state}/var/.ostree-selabeled", Meta(_FILE | 0o644, xattrs=var), b"")
     tar.data(f"{deployment.folder}.origin", file, f"[origin]\nrefspec={deployment.ref}\n".encode())
     for path in sorted(extra):
         tar.data(path, file, extra[path])
@@ -264,14 +264,16 @@ def write_root(tar: TarStream, deployment: Deployment, extra: Mapping[str, bytes
     _write_deployment(tar, deployment)
 
 
-def _write_repo(tar: TarStream, deployment: Deployment, plain: Meta, file: Meta) -> None:
+def _write_repo(tar: Feed, deployment: Deployment, plain: Meta, file: Meta) -> None:
     """The repository but for its content objects, which come with the deployment."""
     tree, repo = deployment.tree, "ostree/repo"
     refs = {f"refs/heads/{deployment.ref}": tree.commit, "refs/heads/ostree/1/1/0": tree.commit}
     if deployment.ref == tree.commit:
         refs.pop(f"refs/heads/{deployment.ref}")
     folders = ["extensions", "objects", "refs/mirrors", "refs/remotes", "state", "tmp/cache"]
-    prefixes = {csum[:2] for csum, _ in tree.metadata} | {c.csum[:2] for c in tree.files.values()}
+    prefixes = {csum[:2] for csum, _ in tree.metadata} | {
+        c.checksum[:2] for c in tree.files.values()
+    }
     wanted = {
         *folders,
         *(f"objects/{prefix}" for prefix in prefixes),
@@ -284,11 +286,11 @@ def _write_repo(tar: TarStream, deployment: Deployment, plain: Meta, file: Meta)
     for path, commit in sorted(refs.items()):
         tar.data(f"{repo}/{path}", file, f"{commit}\n".encode())
     for csum, kind in sorted(tree.metadata):
-        data = tree.objects.raw(csum, kind)
+        data = tree.objects.metadata(csum, kind)
         tar.data(f"{repo}/objects/{csum[:2]}/{csum[2:]}.{kind}", file, data)
 
 
-def _write_deployment(tar: TarStream, deployment: Deployment) -> None:
+def _write_deployment(tar: Feed, deployment: Deployment) -> None:
     """The checked out tree and, as hard links, the repository's content objects.
 
     Contents are written in the order of the tree, so that what lies together
@@ -304,23 +306,23 @@ def _write_deployment(tar: TarStream, deployment: Deployment) -> None:
             tar.folder(place, meta, 0)
             continue
         content = tree.files[path]
-        stored = f"ostree/repo/objects/{content.csum[:2]}/{content.csum[2:]}.file"
-        if content.csum in written and content.size and not content.is_link:
-            tar.hardlink(place, written[content.csum], content.meta, 0)
+        stored = f"ostree/repo/objects/{content.checksum[:2]}/{content.checksum[2:]}.file"
+        if content.checksum in written and content.size and not content.is_link:
+            tar.hardlink(place, written[content.checksum], content.meta, 0)
             continue
         _write_content(tar, tree, place, content)
-        if content.csum in written:
+        if content.checksum in written:
             continue
         if content.size and not content.is_link:
             tar.hardlink(stored, place, content.meta, 0)
-            written[content.csum] = stored
+            written[content.checksum] = stored
         else:
             _write_content(tar, tree, stored, content)
-            written[content.csum] = stored
+            written[content.checksum] = stored
     _write_etc(tar, deployment)
 
 
-def _write_etc(tar: TarStream, deployment: Deployment) -> None:
+def _write_etc(tar: Feed, deployment: Deployment) -> None:
     """The deployment's own /etc: a copy of /usr/etc, whose labels are those of /etc already."""
     tree = deployment.tree
     if "/usr/etc" not in tree.folders:
@@ -334,11 +336,11 @@ def _write_etc(tar: TarStream, deployment: Deployment) -> None:
             _write_content(tar, tree, place, tree.files[path])
 
 
-def _write_content(tar: TarStream, tree: Tree, place: str, content: Content) -> None:
+def _write_content(tar: Feed, tree: Tree, place: str, content: Content) -> None:
     if content.is_link:
-        tar.symlink(place, content.target, content.meta, 0)
+        tar.symlink(place, content.meta.target, content.meta, 0)
         return
-    with tree.objects.stream(content) as source:
+    with tree.objects.open(content) as source:
         tar.file(place, content.meta, content.size, source, 0)
 
 
@@ -347,7 +349,7 @@ def root_size(tree: Tree) -> int:
 
     Each content counts once (hard links), /usr/etc and symlinks twice.
     """
-    unique = {c.csum: c for c in tree.files.values()}.values()
+    unique = {c.checksum: c for c in tree.files.values()}.values()
     blocks = sum(-(-c.size // 4096) for c in unique) + len(tree.folders) + 2 * len(tree.metadata)
     blocks += sum(-(-c.size // 4096) for p, c in tree.files.items() if p.startswith("/usr/etc/"))
     inodes = len(unique) + len(tree.folders) + len(tree.metadata)

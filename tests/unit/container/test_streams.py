@@ -10,19 +10,19 @@ import zlib
 
 import pytest
 
-from cosa.container import tarstream
 from cosa.container.gzipstream import GzipWriter
+from cosa.tools import tarwrite
 
 
 def read(*pieces: bytes) -> list[tarfile.TarInfo]:
-    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces) + tarstream.end())) as tar:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces) + tarwrite.end())) as tar:
         return tar.getmembers()
 
 
 @pytest.mark.parametrize("length", [1, 98, 99, 100, 101, 155, 255, 300, 5000])
 def test_names_of_any_length(length: int) -> None:
     name, target = b"n" * length, b"t" * length
-    (found,) = read(tarstream.header(tarstream.SYMLINK, name, target=target, mode=0o777))
+    (found,) = read(tarwrite.header(tarwrite.SYMLINK, name, target=target, mode=0o777))
     assert (found.name, found.linkname) == (name.decode(), target.decode())
     assert found.issym()
 
@@ -30,10 +30,10 @@ def test_names_of_any_length(length: int) -> None:
 def test_everything_of_an_entry() -> None:
     data = b"hello"
     xattrs = [(b"security.capability\0", b"\x01\x00\x00\x02\n="), (b"user.x", b"v" * 90)]
-    head = tarstream.header(
-        tarstream.REGULAR, b"usr/bin/x", size=5, mode=0o4755, uid=12, gid=70000, xattrs=xattrs
+    head = tarwrite.header(
+        tarwrite.REGULAR, b"usr/bin/x", size=5, mode=0o4755, uid=12, gid=70000, xattrs=xattrs
     )
-    (found,) = read(head, tarstream.padded(data))
+    (found,) = read(head, tarwrite.padded(data))
     assert (found.mode, found.uid, found.gid, found.size) == (0o4755, 12, 70000, 5)
     assert (found.mtime, found.uname, found.gname) == (0, "", "")
     value = found.pax_headers["SCHILY.xattr.security.capability"]
@@ -43,14 +43,14 @@ def test_everything_of_an_entry() -> None:
 
 @pytest.mark.parametrize("size", [*range(80, 100), *range(980, 1000)])
 def test_record_lengths_count_themselves(size: int) -> None:
-    head = tarstream.header(tarstream.REGULAR, b"x", xattrs=[(b"user.x", b"v" * size)])
+    head = tarwrite.header(tarwrite.REGULAR, b"x", xattrs=[(b"user.x", b"v" * size)])
     (found,) = read(head)
     assert len(found.pax_headers["SCHILY.xattr.user.x"]) == size
 
 
 @pytest.mark.parametrize("number", [0, 0o7777777, 0o7777777 + 1, 2**32 - 1])
 def test_large_owner_numbers(number: int) -> None:
-    (found,) = read(tarstream.header(tarstream.DIRECTORY, b"d", uid=number, gid=number))
+    (found,) = read(tarwrite.header(tarwrite.DIRECTORY, b"d", uid=number, gid=number))
     assert (found.uid, found.gid) == (number, number)
 
 
