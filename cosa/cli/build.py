@@ -60,12 +60,16 @@ def init(
 
 
 @command(
-    metavar={"write_lockfile_to": "FILE"},
+    metavar={"write_lockfile_to": "FILE", "autolock": "ID"},
     help={
         "strict": "take nothing that is not locked",
-        "update-lockfile": "write the solution to manifest-lock.ARCH.json of the definition",
+        "update-lockfile": "solve as if there were no base lock, and write it:"
+        " manifest-lock.ARCH.json of the definition",
         "write-lockfile-to": "write the solution to FILE",
+        "with-cosa-overrides": "let overrides/rpm into the lockfile that is written",
+        "autolock": "without a base lock, follow the build ID of any architecture",
         "dry-run": "solve only",
+        "force": "accepted; metadata of repositories is always looked at anew",
     },
 )
 def fetch(
@@ -74,7 +78,10 @@ def fetch(
     strict: bool = False,
     update_lockfile: bool = False,
     write_lockfile_to: str = "",
+    with_cosa_overrides: bool = False,
+    autolock: str = "",
     dry_run: bool = False,
+    force: bool = False,  # noqa: ARG001  upstream's scripts pass it
 ) -> None:
     """Solve and download packages, so that `build` needs no network.
 
@@ -82,61 +89,108 @@ def fetch(
     """
     from pathlib import Path
 
-    from cosa.pipeline.build import Options, fetch_only
-    from cosa.pipeline.workdir import Workdir, basearch
+    from cosa.pipeline.build import Fetching, fetch_only
+    from cosa.pipeline.workdir import Workdir
 
     first_line("fetch")
-    workdir = Workdir(settings().workdir)
-    lockfile = Path(write_lockfile_to).absolute() if write_lockfile_to else None
-    if update_lockfile:
-        lockfile = workdir.config / f"manifest-lock.{basearch()}.json"
-    count = fetch_only(workdir, Options(strict=strict), lockfile, dry_run=dry_run)
+    wanted = Fetching(
+        strict=strict, autolock=autolock, update=update_lockfile, overrides=with_cosa_overrides,
+        lockfile=Path(write_lockfile_to).absolute() if write_lockfile_to else None,
+        dry_run=dry_run,
+    )  # fmt: skip
+    found = fetch_only(Workdir(settings().workdir), wanted)
+    count = len(found.packages)
     print(f"{count} packages {'would be fetched' if dry_run else 'are here'}")
 
 
 @command(
     positional=["targets"],
     iterable=["targets"],
-    short={"force": "f"},
+    short={"force": "f", "direct": "d", "fetch": "F", "tag": "t"},
     alternatives={"force": ["force-nocache"]},
-    metavar={"version": "V", "engine": "NAME"},
+    metavar={
+        "version": "ID", "autolock": "ID", "parent_build": "ID", "parent": "COMMIT",
+        "authfile": "FILE", "tag": "NAME", "engine": "NAME",
+    },
     help={
         "targets": "ostree (or container): the commit only; qemu, metal: that image; default qemu",
-        "version": "the version, instead of the next one",
+        "version": "the build's id, instead of the next one; one that exists stays as it is",
+        "versionary": "an id for production: release.day.stream.commits",
         "force": "build though nothing changed",
+        "force-image": "make new images of the same commit",
         "strict": "take nothing that is not locked",
-        "engine": "native, rpm-ostree, or auto (native unless the treefile needs the other)",
+        "autolock": "without a base lock, follow the build ID of any architecture; with --version"
+        " an existing one is followed unasked",
+        "parent-build": "compare packages with this build too, and name it in the metadata",
+        "parent": "the commit (or the build of it) the new one names as its parent",
         "skip-prune": "keep all older builds; else the three newest and tagged ones stay",
+        "tag": "point this tag at the build",
+        "prepare-only": "stop before composing, with all packages here",
+        "delay-meta-merge": "note artefacts added later in files of their own, until"
+        " `cosa meta --finalize`",
+        "skip-config-archive": "do not keep the definition with the build",
+        "engine": "native, rpm-ostree, or auto (native unless the treefile needs the other)",
+        "authfile": "passwords of container registries",
+        "fetch": "accepted; a build fetches what it lacks",
+        "direct": "accepted; nothing here is built in a VM",
     },
-)
+)  # fmt: skip
 def build(
     _c: Context,
     *,
     targets: list[str],
     version: str = "",
+    versionary: bool = False,
     force: bool = False,
+    force_image: bool = False,
     strict: bool = False,
+    autolock: str = "",
+    parent_build: str = "",
+    parent: str = "",
     skip_prune: bool = False,
+    tag: str = "",
+    prepare_only: bool = False,
+    delay_meta_merge: bool = False,
+    skip_config_archive: bool = False,
     engine: str = "",
+    authfile: str = "",
+    fetch: bool = False,  # noqa: ARG001  upstream's scripts pass it
+    direct: bool = False,  # noqa: ARG001  upstream's scripts pass it
 ) -> None:
     """Compose the OS and make its disk image.
 
     Nothing changed since the latest build: says so and ends well, without
     downloading anything.
     """
+    from cosa.cli.parse import usage_error
     from cosa.pipeline.build import Options
     from cosa.pipeline.workdir import Workdir
 
     first_line("build")
+    if version and versionary:
+        raise usage_error("version", "--version and --versionary cannot be given together")
+    use_authfile(authfile)
     options = Options(
-        targets=tuple(targets),
-        version=version,
-        force=force,
-        strict=strict,
-        skip_prune=skip_prune,
+        targets=tuple(targets), version=version, versionary=versionary, force=force,
+        force_image=force_image, strict=strict, autolock=autolock, parent_build=parent_build,
+        parent=parent, skip_prune=skip_prune, prepare_only=prepare_only, tag=tag,
+        delay_meta_merge=delay_meta_merge, skip_config_archive=skip_config_archive,
         engine=engine,
-    )
+    )  # fmt: skip
     run_build(Workdir(settings().workdir), options)
+
+
+def use_authfile(name: str) -> None:
+    """Let skopeo and podman find the passwords in a file. Raises `usage/authfile`."""
+    from pathlib import Path
+
+    from cosa.cli.parse import usage_error
+
+    if not name:
+        return
+    if not Path(name).is_file():
+        raise usage_error("authfile", f"there is no file {name}", "name the file with --authfile")
+    os.environ["REGISTRY_AUTH_FILE"] = str(Path(name).absolute())
 
 
 def run_build(workdir: Workdir, options: Options) -> Outcome:
@@ -152,7 +206,9 @@ def run_build(workdir: Workdir, options: Options) -> Outcome:
     total = clock.monotonic() - started
     if settings().log_format != "json":
         print(table(recorder.lines, total), file=sys.stderr, flush=True)
-    if outcome.changed:
+    if outcome.prepared:
+        print(f"{outcome.prepared} packages are here; stopped before composing")
+    elif outcome.changed:
         print(f"build {outcome.build}: {outcome.folder}")
     else:
         print(f"nothing changed: build {outcome.build} is up to date ({outcome.folder})")

@@ -126,6 +126,8 @@ def _check_digests(packages: Sequence[Package]) -> None:
 def _tell(absent: Sequence[str], locks: Mapping[str, lockfiles_model.LockedPackage]) -> None:
     for name in absent[:10]:
         lock = locks[name]
-        events.warn(f"{name} is locked to {lock.evra or lock.evr}, which no repository offers")
+        place = f"{lock.where}: " if lock.where else ""
+        text = f"{name} is locked to {lock.evra or lock.evr}, which no repository offers"
+        events.warn(f"{place}{text}")
     if len(absent) > 10:
         events.warn(f"... and {len(absent) - 10} more locked packages that no repository offers")

@@ -68,7 +68,7 @@ class Git(Open):
 
     commit: Annotated[str, StringConstraints(min_length=5)]
     origin: str
-    branch: Annotated[str, StringConstraints(min_length=3)] | None = None
+    branch: Text | None = None
     dirty: Text | None = None
 
 

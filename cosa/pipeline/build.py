@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cosa.compose import engine as engines
@@ -21,9 +21,10 @@ from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model import version as versions
 from cosa.model.platforms import platform
-from cosa.pipeline import definition, previous, prune, publish
+from cosa.pipeline import definition, locks, previous, prune, publish, versioning
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.inputs import inputs_of
+from cosa.pipeline.locks import Locks
 from cosa.pipeline.workdir import Workdir, basearch
 from cosa.tools.repofile import RepoConfig
 
@@ -34,24 +35,42 @@ _REASONS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line may ask of a build."""
+    """What the command line may ask of a build.
+
+    `version` is a fixed id, `versionary` asks for a production one. `force` builds though
+    nothing changed, `force_image` makes new images of the same commit. `autolock` and
+    `parent_build` are ids of builds, `parent` is a commit, or a build whose commit is meant.
+    """
 
     targets: Sequence[str] = ()
     version: str = ""
+    versionary: bool = False
     force: bool = False
+    force_image: bool = False
     strict: bool = False
+    autolock: str = ""
+    parent_build: str = ""
+    parent: str = ""
     skip_prune: bool = False
+    prepare_only: bool = False
+    tag: str = ""
+    delay_meta_merge: bool = False
+    skip_config_archive: bool = False
     engine: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went: the build's id and folder, and whether it was there already."""
+    """How it went: the build's id and folder, and whether it was there already.
+
+    `prepared` counts packages when all was made ready and no build was wanted.
+    """
 
     build: str
     folder: Path
     changed: bool
     why: tuple[str, ...] = ()
+    prepared: int = 0
 
 
 @dataclass
@@ -66,6 +85,8 @@ class Run:
     found: Definition
     targets: tuple[str, ...]
     overrides: tuple[str, ...]
+    locks: Locks
+    version: str = ""  # the build's id where it is decided beforehand
     engine: engines.Engine = engines.Engine.NATIVE
     repos: list[RepoConfig] = field(default_factory=list)
     layers: dict[str, Path] = field(default_factory=dict)
@@ -80,32 +101,69 @@ def build(workdir: Workdir, options: Options) -> Outcome:
     if options.version:
         versions.check_id(options.version)
     with _begun(workdir, options, targets) as run:
+        if options.parent_build:
+            workdir.build(options.parent_build, run.arch)
         for name in run.overrides:
             events.note(f"override in use: {name}")
-        if options.version and (workdir.builds / options.version / run.arch).exists():
+        for text in run.found.locks.overridden():
+            events.note(f"lock override in use: {text}")
+        run.version = options.version or (versioning.production(run) if options.versionary else "")
+        if run.version and (workdir.builds / run.version / run.arch).exists():
             # As upstream has it: pipelines that run twice must not fail.
-            events.warn(f"build {options.version} exists already and stays as it is")
-            folder = workdir.build(options.version, run.arch)
-            return Outcome(options.version, folder, changed=False)
-        return _build(run)
+            events.warn(f"build {run.version} exists already and stays as it is")
+            folder = workdir.build(run.version, run.arch)
+            return Outcome(run.version, folder, changed=False)
+        outcome = _build(run)
+        if options.tag and outcome.build:
+            found = workdir.read_builds().with_tag(options.tag, outcome.build)
+            found.write(workdir.builds_json)
+        return outcome
 
 
-def fetch_only(
-    workdir: Workdir, options: Options, lockfile: Path | None = None, *, dry_run: bool = False
-) -> int:
-    """Solve and (but for `dry_run`) download; the number of packages.
+@dataclass(frozen=True)
+class Fetching:
+    """What the command line may ask of `fetch`.
 
-    The solution is written to `lockfile` if given.
+    `update` writes the definition's own base lock, solved as if it had none; `lockfile` is
+    another file the solution goes to. What is written leaves overrides/rpm out unless
+    `overrides` is set, because a lock outlives them.
     """
-    with _begun(workdir, options, ()) as run:
+
+    strict: bool = False
+    autolock: str = ""
+    update: bool = False
+    lockfile: Path | None = None
+    overrides: bool = False
+    dry_run: bool = False
+
+
+def fetch_only(workdir: Workdir, wanted: Fetching) -> Resolution:
+    """Solve and (but for a dry run) download; what was decided."""
+    with _begun(workdir, Options(strict=wanted.strict, autolock=wanted.autolock), ()) as run:
+        outputs = [wanted.lockfile] if wanted.lockfile else []
+        if wanted.update:
+            run.locks = Locks(None, run.found.locks.overrides)
+            outputs.append(locks.base_path(run.found.config, run.arch))
+        if outputs and not wanted.overrides:
+            run.found = replace(run.found, local_rpms=None)
         resolution = _resolve(run)
         from cosa.pipeline import make
 
-        if not dry_run:
+        if not wanted.dry_run:
             make.download(run, resolution)
-        if lockfile:
-            resolution.lockfile().write(lockfile)
-        return len(resolution.packages)
+        for path in outputs:
+            _write_lock(resolution, path)
+        return resolution
+
+
+def _write_lock(resolution: Resolution, path: Path) -> None:
+    """Write a lockfile and say what is new in it."""
+    from cosa.pipeline import pkgdiff
+
+    before = pkgdiff.locked(path) if path.exists() else []
+    resolution.lockfile().write(path)
+    changes = pkgdiff.words(pkgdiff.packages(before, resolution.packages))
+    events.note(f"{path}: {changes or 'the packages are the same'}")
 
 
 @contextmanager
@@ -122,10 +180,14 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
         prune.recover(workdir)
         with events.step("definition"):
             found = definition.load(workdir, arch)
+            chosen = locks.autolock(
+                workdir.builds, found.locks, options.autolock, options.version,
+                strict=options.strict,
+            )  # fmt: skip
         yield Run(
             workdir, options, arch, work, definition.shared_cache(), found, targets,
-            tuple(definition.overrides_in_use(found)),
-            engines.choose(found.tree, options.engine).engine,
+            tuple(definition.overrides_in_use(found)), chosen,
+            engine=engines.choose(found.tree, options.engine).engine,
         )  # fmt: skip
 
 
@@ -143,7 +205,12 @@ def _build(run: Run) -> Outcome:
             step.note(reason)
         if len(reasons) > _REASONS_SHOWN:
             step.note(f"and {len(reasons) - _REASONS_SHOWN} more changes")
-    if before and not reasons and not run.options.force:
+    if run.options.prepare_only:
+        from cosa.pipeline import make
+
+        make.download(run, resolution)
+        return Outcome("", run.workdir.root, changed=False, prepared=len(resolution.packages))
+    if before and not reasons and not (run.options.force or run.options.force_image):
         missing = before.lacks(run.targets)
         if missing:
             from cosa.pipeline import make
@@ -181,6 +248,6 @@ def _need_writable(workdir: Workdir) -> None:
 def _resolve(run: Run) -> Resolution:
     run.repos = definition.repositories(run.workdir, run.found)
     return resolve(
-        run.found.tree, run.repos, cache=run.cache, lockfiles=run.found.lockfiles,
+        run.found.tree, run.repos, cache=run.cache, lockfiles=run.locks.files,
         strict=run.options.strict, local_rpms=run.found.local_rpms,
     )  # fmt: skip

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosa.core import fs
 from cosa.core.errors import Problems, Where
 from cosa.model import document
 from cosa.model.imagespec import ImageSpec, load_image_spec
-from cosa.model.lockfile import Lockfile, load_lockfile
+from cosa.model.lockfile import Lockfile
 from cosa.model.treefile import Treefile, load_treefile
-from cosa.pipeline import gitstate
+from cosa.pipeline import gitstate, locks
 from cosa.pipeline.gitstate import GitState
+from cosa.pipeline.locks import Locks
 from cosa.pipeline.workdir import Workdir
 from cosa.tools.repofile import RepoConfig, read_repo_files
 
@@ -25,17 +27,39 @@ SHARE = "usr/share/coreos-assembler"
 
 @dataclass(frozen=True)
 class Definition:
-    """A treefile, its image definition, locks, and what git says about them."""
+    """A treefile, its image definition, locks, and what git says about them.
+
+    `variant` is the one chosen at init, if any. `args` are the definition's
+    build-args.conf, where newer ones keep VERSION and STREAM.
+    """
 
     arch: str
     config: Path
     tree: Treefile
     image: ImageSpec
     platforms: Path | None
-    lockfiles: tuple[Lockfile, ...]
+    locks: Locks
     git: GitState | None
     local_rpms: Path | None
     overrides_rootfs: Path | None
+    variant: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    yumrepos_git: GitState | None = None
+
+    @property
+    def lockfiles(self) -> tuple[Lockfile, ...]:
+        """The definition's lockfiles; a later one wins."""
+        return self.locks.files
+
+    @property
+    def releasever(self) -> str:
+        """The release of the distribution the OS is made from."""
+        return str(self.tree.releasever or self.args.get("VERSION", ""))
+
+    @property
+    def stream(self) -> str:
+        """The stream the OS belongs to; empty when the definition names none."""
+        return str(self.tree.variables.get("stream") or self.args.get("STREAM", ""))
 
     @property
     def name(self) -> str:
@@ -51,7 +75,8 @@ def load(workdir: Workdir, arch: str) -> Definition:
     problems = Problems()
     tree: Treefile | None = None
     spec: ImageSpec | None = None
-    lockfiles: list[Lockfile] = []
+    locked = Locks()
+    args = _build_args(workdir)
     with problems.collecting():
         tree = load_treefile(manifest, arch)
     if tree and not tree.name:
@@ -61,10 +86,10 @@ def load(workdir: Workdir, arch: str) -> Definition:
         )  # fmt: skip
     with problems.collecting():
         stream = tree.variables.get("stream") if tree else None
+        stream = args.get("STREAM") if stream is None else stream
         spec = load_image_spec(image, stream=None if stream is None else str(stream))
-    for path in workdir.lockfiles(arch):
-        with problems.collecting():
-            lockfiles.append(load_lockfile(path))
+    with problems.collecting():
+        locked = locks.load(workdir.config, arch)
     problems.raise_if_any(f"the OS definition {workdir.config} is not valid")
     assert tree is not None
     assert spec is not None
@@ -75,10 +100,13 @@ def load(workdir: Workdir, arch: str) -> Definition:
         tree=tree,
         image=spec,
         platforms=platforms if platforms.exists() else None,
-        lockfiles=tuple(lockfiles),
+        locks=locked,
         git=gitstate.of_folder(workdir.config),
-        local_rpms=_if_filled(workdir.overrides / "rpm", "*.rpm"),
+        local_rpms=_if_filled(workdir.overrides / "rpm", "**/*.rpm"),
         overrides_rootfs=_if_filled(workdir.overrides / "rootfs", "*"),
+        variant=workdir.variant(),
+        args=args,
+        yumrepos_git=gitstate.of_folder(workdir.yumrepos) if workdir.yumrepos.is_dir() else None,
     )
 
 
@@ -86,7 +114,9 @@ def overrides_in_use(found: Definition) -> list[str]:
     """The local changes laid over this build, for logs and metadata."""
     active = []
     if found.local_rpms:
-        active += sorted(f"rpm/{path.name}" for path in found.local_rpms.glob("*.rpm"))
+        folder = found.local_rpms
+        rpms = (path for path in folder.rglob("*.rpm") if not path.name.endswith(".src.rpm"))
+        active += sorted(f"rpm/{path.relative_to(folder)}" for path in rpms)
     if found.overrides_rootfs:
         root = found.overrides_rootfs
         files = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
@@ -135,6 +165,20 @@ def share_layer(found: Definition, work: Path) -> Path:
     if found.platforms:
         _write_json(folder / "platforms.json", document.load(found.platforms).value)
     return work / "usr-share-cosa"
+
+
+def _build_args(workdir: Workdir) -> dict[str, str]:
+    """build-args.conf (of the variant, if it has one): lines of NAME=VALUE, `#` comments."""
+    variant = workdir.variant()
+    names = [f"build-args-{variant}.conf"] if variant else []
+    for name in (*names, "build-args.conf"):
+        try:
+            lines = (workdir.config / name).read_text().splitlines()
+        except (FileNotFoundError, UnicodeDecodeError):
+            continue
+        pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+        return {key.strip(): value.strip().strip("\"'") for key, equals, value in pairs if equals}
+    return {}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosa.core import run
+from cosa.core import clock, events, run
 from cosa.core.store import Json
 
 
@@ -19,11 +19,13 @@ class GitState:
     dirty: bool
 
     def to_json(self) -> dict[str, Json]:
-        """As `coreos-assembler.container-config-git` wants it."""
-        data: dict[str, Json] = {"commit": self.commit, "origin": self.origin}
-        if self.branch:
-            data["branch"] = self.branch
-        return data | {"dirty": self.dirty}
+        """As `coreos-assembler.container-config-git` wants it: texts, none of them empty."""
+        return {
+            "commit": self.commit,
+            "origin": self.origin or "UNKNOWN",
+            "branch": self.branch or "HEAD",
+            "dirty": "true" if self.dirty else "false",
+        }
 
 
 def of_folder(folder: Path) -> GitState | None:
@@ -44,6 +46,23 @@ def of_folder(folder: Path) -> GitState | None:
         branch="" if branch == "HEAD" else branch,
         dirty=bool(_git(real, "status", "--porcelain", "--", ".")),
     )
+
+
+def commits_since(folder: Path, moment: int) -> int | None:
+    """How many commits a checkout has from after `moment` (seconds since 1970); None without git.
+
+    A shallow clone may hold too few of them, which is said.
+    """
+    real = folder.resolve()
+    count = _git(real, "rev-list", "--count", f"--after={clock.iso(moment)}", "HEAD")
+    if count is None:
+        return None
+    if _git(real, "rev-parse", "--is-shallow-repository") == "true":
+        events.warn(
+            f"{folder} is a shallow clone: the commits counted for the version may be too few;"
+            " `git fetch --unshallow` there brings them all"
+        )
+    return int(count)
 
 
 def _git(folder: Path, *words: str) -> str | None:

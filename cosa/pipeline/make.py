@@ -16,11 +16,12 @@ from cosa.core import clock, events, fs
 from cosa.core import run as runner
 from cosa.core.errors import CosaError, ExitClass, Problems
 from cosa.model import version as versions
-from cosa.pipeline import artefacts, commits, metadata
+from cosa.pipeline import artefacts, commits, metadata, versioning
 from cosa.pipeline.build import Run
 from cosa.pipeline.previous import Previous
 from cosa.pipeline.publish import publish
 from cosa.pipeline.record import Inputs, Record
+from cosa.tools import ostree
 
 _PROGRAMS = (
     "setpriv", "bwrap", "mke2fs", "debugfs", "mkfs.fat", "mmd", "mcopy", "grub-mkimage", "qemu-img",
@@ -44,12 +45,15 @@ def new_build(
     commit = _commit(run, resolution, inputs, before)
     existing = [entry.id for entry in run.workdir.read_builds().builds]
     build, generation = versions.image_rebuild_id(commit.version, existing)
-    made = artefacts.make(_job(run, commit, build, run.targets, before), inputs)
+    source = None if run.options.force_image else before
+    made = artefacts.make(_job(run, commit, build, run.targets, source), inputs)
     with events.step("publish") as step:
         out = run.work / "out"
         facts = metadata.Facts(
             definition=run.found, commit=commit, build=build, generation=generation,
             artefacts=made, resolution=resolution, inputs=inputs, overrides=run.overrides,
+            previous=_latest(run), parent=_parent_build(run),
+            delayed=run.options.delay_meta_merge, archive=not run.options.skip_config_archive,
         )  # fmt: skip
         metadata.write(facts, out, run.workdir.repo)
         folder = publish(run.workdir, out, build, run.arch)
@@ -89,14 +93,17 @@ def _job(
 def _commit(run: Run, resolution: Resolution, inputs: Inputs, before: Previous | None) -> Commit:
     """The commit: of the build before, of a run that was killed later on, or a new one."""
     known = commits.Known(run.workdir, inputs["compose"])
-    if before and not run.options.force and run.options.version in ("", before.meta.ostree_version):
+    parent = _parent_commit(run)
+    same_version = before and run.version in ("", before.meta.ostree_version)
+    if before and same_version and not run.options.force and not parent:
         taken = known.from_build(before)
         if taken:
             return taken
     existing = [entry.id for entry in run.workdir.read_builds().builds]
-    version = _version(run, existing)
+    version = run.version or versioning.development(run.found, existing)
     added = metadata.commit_metadata(run.found, resolution)
-    taken = None if run.options.force else known.from_killed_run(version, added)
+    key = added | ({"parent": parent} if parent else {})
+    taken = None if run.options.force else known.from_killed_run(version, key)
     if taken:
         return taken
     rpms = fetch(resolution.packages, run.repos, run.cache)
@@ -108,26 +115,45 @@ def _commit(run: Run, resolution: Resolution, inputs: Inputs, before: Previous |
                 extra_layers=run.layers, cache=run.workdir.cache, scratch=run.work / "compose",
                 target_repo=run.workdir.repo, version=version,
                 epoch=_epoch(), metadata=added,
-                # As upstream: a commit says nothing of the one before, so that builds of the same
-                # in two places are the same.
-                parent=None,
+                # As upstream: a commit says nothing of the one before unless told to, so that
+                # builds of the same in two places are the same.
+                parent=parent,
                 engine=run.engine,
             )
         )  # fmt: skip
         step.summary = f"{commit.version}, {commit.checksum[:12]}"
-    known.remember(commit, added)
+    known.remember(commit, key)
     return commit
 
 
-def _version(run: Run, existing: list[str]) -> str:
-    if run.options.version:
-        return run.options.version
-    tree = run.found.tree
-    return versions.scheme(
-        releasever=str(tree.releasever or ""), variables=dict(tree.variables),
-        prefix=tree.automatic_version_prefix, suffix=tree.automatic_version_suffix,
-        locked=run.found.lockfiles[0].generated_at if run.found.lockfiles else None,
-    ).development(existing)  # fmt: skip
+def _latest(run: Run) -> Path | None:
+    """The folder of the build that was the latest so far, whoever made it."""
+    try:
+        return run.workdir.build("", run.arch)
+    except CosaError as err:
+        if err.code not in ("build/none", "build/unknown"):
+            raise
+        return None
+
+
+def _parent_build(run: Run) -> Path | None:
+    name = run.options.parent_build
+    return run.workdir.build(name, run.arch) if name else None
+
+
+def _parent_commit(run: Run) -> str | None:
+    """The commit the new one is to name as its parent: given as such, or by a build's id."""
+    wanted = run.options.parent
+    if not wanted:
+        return None
+    is_commit = len(wanted) == 64 and not wanted.strip("0123456789abcdef")
+    commit = wanted if is_commit else run.workdir.meta(wanted, run.arch).ostree_commit
+    if not ostree.has_commit(run.workdir.repo, commit):
+        raise CosaError(
+            "build/no-commit", f"the commit {commit[:12]} is not in {run.workdir.repo}",
+            why="--parent needs it there", fix="leave --parent away, or import the build anew",
+        )  # fmt: skip
+    return commit
 
 
 def _epoch() -> int:

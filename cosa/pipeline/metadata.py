@@ -9,13 +9,18 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cosa
 from cosa.compose.native import Commit
 from cosa.compose.resolve import Resolution
-from cosa.core import clock, fs, store
+from cosa.core import clock, events, fs
+from cosa.core.errors import CosaError
 from cosa.core.store import Json
 from cosa.model import commitmeta
-from cosa.model.meta import Meta
+from cosa.model.commitmeta import CommitMeta
+from cosa.model.meta import DELAYED, Meta
+from cosa.pipeline import gitstate, metamerge, pkgdiff
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs, Made, Record, digest
 from cosa.tools import ostree
@@ -26,7 +31,12 @@ _CONFIG_GIT = "coreos-assembler-config-git.json"
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of a finished build."""
+    """All that is known of a finished build.
+
+    `previous` and `parent` are the folders of the build before and of the one it is compared
+    with by `--parent-build`. `delayed`: artefacts added later are merged only when finalized.
+    `archive`: the definition is kept with the build.
+    """
 
     definition: Definition
     commit: Commit
@@ -36,6 +46,10 @@ class Facts:
     resolution: Resolution
     inputs: Inputs
     overrides: tuple[str, ...]
+    previous: Path | None = None
+    parent: Path | None = None
+    delayed: bool = False
+    archive: bool = True
 
 
 def commit_metadata(found: Definition, resolution: Resolution) -> dict[str, Json]:
@@ -44,9 +58,8 @@ def commit_metadata(found: Definition, resolution: Resolution) -> dict[str, Json
     if found.git:
         data["coreos-assembler.config-gitrev"] = found.git.commit
         data["coreos-assembler.config-dirty"] = "true" if found.git.dirty else "false"
-    stream = found.tree.variables.get("stream")
-    if stream:
-        data["fedora-coreos.stream"] = str(stream)
+    if found.stream:
+        data["fedora-coreos.stream"] = found.stream
     if found.tree.repo_metadata == "inline":
         data["rpmostree.rpmmd-repos"] = [
             {"id": name, "timestamp": seconds} for name, seconds in resolution.rpmmd_repos
@@ -64,13 +77,51 @@ def write(facts: Facts, folder: Path, repo: Path) -> None:
     raw = folder / "ostree-commit-object"
     raw.write_bytes(ostree.commit_variant(repo, commit.checksum))
     raw.chmod(0o444)
-    _write_config(found, folder)
+    if facts.archive:
+        _write_config(found, folder)
     Record(facts.inputs, {name: made.step for name, made in facts.artefacts.items()}).write(folder)
-    Meta.of(build_meta(facts)).write(folder / "meta.json")
+    data = build_meta(facts) | differences(facts, CommitMeta.model_validate(metadata))
+    metamerge.check(data, {}, str(folder / "meta.json"))
+    Meta.of(data).write(folder / "meta.json")
+
+
+def differences(facts: Facts, content: CommitMeta) -> dict[str, Json]:
+    """What is new in packages and advisories against the build before and the parent build."""
+    data: dict[str, Json] = {}
+    if facts.parent:
+        parent = Meta.read(facts.parent / "meta.json")
+        data["fedora-coreos.parent-version"] = parent.buildid
+        data["fedora-coreos.parent-commit"] = parent.ostree_commit
+    sides = (("", facts.previous or facts.parent), ("parent-", facts.parent))
+    for prefix, folder in sides:
+        old = _content(folder, needed=folder == facts.parent)
+        if folder is None or old is None:
+            continue
+        packages = pkgdiff.packages(old.packages, content.rpms)
+        data[f"{prefix}pkgdiff"] = packages
+        fresh = pkgdiff.advisories(old.advisories, content.advisories)
+        if fresh is not None:
+            data[f"{prefix}advisories-diff"] = fresh
+        changes = pkgdiff.words(packages) or "the same packages"
+        events.note(f"against {folder.parent.name}: {changes}")
+    return data
+
+
+def _content(folder: Path | None, *, needed: bool) -> pkgdiff.Content | None:
+    """What another build holds; a damaged one is no reason to fail unless it was asked for."""
+    if folder is None:
+        return None
+    try:
+        return pkgdiff.content_of(folder)
+    except CosaError as err:
+        if needed:
+            raise
+        events.warn(f"no comparison with build {folder.parent.name}: {err}")
+        return None
 
 
 def build_meta(facts: Facts) -> dict[str, Json]:
-    """The content of meta.json."""
+    """The content of meta.json, but for comparisons."""
     commit, found = facts.commit, facts.definition
     config_sum = digest("image-config", facts.inputs["image"])
     data: dict[str, Json] = {
@@ -95,8 +146,25 @@ def build_meta(facts: Facts) -> dict[str, Json]:
         "coreos-assembler.image-genver": facts.generation,
         "coreos-assembler.overrides-active": bool(facts.overrides),
     }
+    data |= _sources(facts)
+    return {key: value for key, value in data.items() if value not in (None, "")}
+
+
+def _sources(facts: Facts) -> dict[str, Json]:
+    """Where the build's definition, repositories and tool come from."""
+    found = facts.definition
+    data: dict[str, Json] = {}
+    if facts.delayed:
+        data[DELAYED] = True
     if facts.overrides:
         data["coreos-assembler.overrides"] = list(facts.overrides)
+    if found.variant:
+        data["coreos-assembler.config-variant"] = found.variant
+    if found.yumrepos_git:
+        data["coreos-assembler.yumrepos-git"] = found.yumrepos_git.to_json()
+    own = gitstate.of_folder(Path(cosa.__file__).parents[1])
+    if own:
+        data["coreos-assembler.container-image-git"] = own.to_json()
     if found.git:
         data["coreos-assembler.config-gitrev"] = found.git.commit
         data["coreos-assembler.config-dirty"] = "true" if found.git.dirty else "false"
@@ -110,13 +178,14 @@ def image_entry(made: Made) -> dict[str, Json]:
 
 
 def add_images(folder: Path, made: Mapping[str, Made]) -> None:
-    """List further artefacts in the meta.json of a build that is published already."""
-    path = folder / "meta.json"
-    with store.lock(folder / ".meta.json.lock", "a change of meta.json", wait=True):
-        fs.sweep_files(folder)
-        data = Meta.read(path).to_json()
-        images = data["images"] | {name: image_entry(each) for name, each in made.items()}
-        Meta.of(data | {"images": images}).write(path)
+    """List further artefacts in the metadata of a build that is published already."""
+    for name, each in made.items():
+        entry = {name: image_entry(each)}
+
+        def edit(data: dict[str, Any], entry: dict[str, Any] = entry) -> None:
+            data["images"] = data.get("images", {}) | entry
+
+        metamerge.change(folder, edit, name)
 
 
 def _write_config(found: Definition, folder: Path) -> None:

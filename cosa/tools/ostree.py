@@ -254,6 +254,19 @@ def commit_metadata(repo: Path, commit: str) -> dict[str, Any]:
     return found
 
 
+def metadata_of(raw: bytes) -> dict[str, Any]:
+    """The metadata of a commit object's bytes, as JSON values. Raises `ostree/damaged`."""
+    _, glib, _ = _gi()
+    kind = glib.VariantType.new("(a{sv}aya(say)sstayay)")
+    value = glib.Variant.new_from_bytes(kind, glib.Bytes.new(raw), trusted=False)
+    if not value.is_normal_form():
+        raise CosaError(
+            "ostree/damaged", "this is not a commit object", exit_class=ExitClass.UNTRUSTED
+        )
+    found: dict[str, Any] = _plain(value.get_child_value(0))
+    return found
+
+
 def has_commit(repo: Path, commit: str) -> bool:
     """Whether the repository exists and has the commit, whole."""
     if not (repo / "config").exists():

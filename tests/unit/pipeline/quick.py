@@ -5,6 +5,7 @@ locks, records and publishing are the real ones.
 """
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cosa.compose.native import Commit
 from cosa.compose.resolve import Resolution
 from cosa.container.archive import Archive
 from cosa.core import events
+from cosa.model import commitmeta
 from cosa.model.package import Package
 from cosa.pipeline import artefacts, build, commits, definition, make, metadata
 from cosa.pipeline.initialise import Source, init
@@ -68,13 +70,16 @@ class Steps:
         checksum = hashlib.sha256(text.encode()).hexdigest()
         job.target_repo.mkdir(exist_ok=True)
         (job.target_repo / checksum).write_text(text)
+        rows = commitmeta.pkglist(job.packages)
+        (job.target_repo / f"{checksum}.packages").write_text(json.dumps(rows))
         return Commit(checksum, job.tree.ref, job.version, job.epoch, "c" * 64, {}, "6.1")
 
     def has_commit(self, repo, commit):
         return (repo / commit).exists()
 
-    def commit_metadata(self, _repo, commit):
-        return {"version": commit[:8]}
+    def commit_metadata(self, repo, commit):
+        rows = json.loads((repo / f"{commit}.packages").read_text())
+        return {"version": commit[:8], commitmeta.PKGLIST: rows}
 
     def commit_variant(self, repo, commit):
         return (repo / commit).read_bytes()

@@ -14,7 +14,7 @@ from quick import Steps, make_workdir
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model.builds import Tag
-from cosa.pipeline.build import Options, build, fetch_only
+from cosa.pipeline.build import Fetching, Options, build, fetch_only
 from cosa.pipeline.workdir import basearch
 
 ARCH = basearch()
@@ -262,10 +262,11 @@ def test_all_problems_of_a_definition_at_once(workdir, steps):
 
 
 def test_fetch_writes_a_lockfile(workdir, steps, tmp_path):
-    assert fetch_only(workdir, Options(), tmp_path / "lock.json") == 1
+    found = fetch_only(workdir, Fetching(lockfile=tmp_path / "lock.json"))
+    assert len(found.packages) == 1
     assert "bash" in json.loads((tmp_path / "lock.json").read_text())["packages"]
     assert steps.calls == ["fetch"]
-    fetch_only(workdir, Options(), dry_run=True)
+    fetch_only(workdir, Fetching(dry_run=True))
     assert steps.calls == ["fetch"]
 
 
