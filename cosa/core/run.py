@@ -9,6 +9,7 @@ group, and the kernel ends it should cosa itself be killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shlex
@@ -27,6 +28,7 @@ from cosa.core import clock
 from cosa.core.errors import CosaError, ExitClass
 
 TAIL_LINES = 40
+NO_SPACE = os.strerror(errno.ENOSPC)  # in the C locale, which programs run in
 OUTPUT_LIMIT = 256 * 1024 * 1024
 
 # Besides these only what the caller asks for reaches a program: a build must
@@ -132,12 +134,24 @@ def failed(result: Result, what: str = "") -> CosaError:
     if result.status < 0:
         how = f"killed by {signal.Signals(-result.status).name}"
     tail = "\n".join((result.err.strip() or result.out.strip()).splitlines()[-TAIL_LINES:])
+    what = what or f"{os.path.basename(result.argv[0])} failed ({how})"
+    if NO_SPACE in tail:
+        return disk_full(what, tail)
     return CosaError(
         "run/failed",
-        what or f"{os.path.basename(result.argv[0])} failed ({how})",
+        what,
         why=f"{tail}\ncommand: {shlex.join(result.argv)[:2000]}".strip(),
         exit_class=ExitClass.STEP,
     )
+
+
+def disk_full(what: str, why: str) -> CosaError:
+    """The error for a program that found no room left."""
+    return CosaError(
+        "env/disk-full", what, why=why,
+        fix="free some space, or choose another place with --workdir",
+        exit_class=ExitClass.ENVIRONMENT,
+    )  # fmt: skip
 
 
 def start(

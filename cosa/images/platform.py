@@ -106,7 +106,11 @@ def _stamp_boot(
     epoch = _epoch(image, boot.start)
     label = work / "label"
     mkfs.debugfs(
-        image, [f"ea_get -f {label} {_ENTRY} {_LABEL}"], epoch=epoch, offset=boot.start, check=False
+        image,
+        [f'ea_get -f "{label}" {_ENTRY} {_LABEL}'],
+        epoch=epoch,
+        offset=boot.start,
+        check=False,
     )
     labelled = label.exists() and label.stat().st_size > 0
     for index, (path, text) in enumerate(files.items()):
@@ -114,10 +118,10 @@ def _stamp_boot(
         local.write_text(text)
         if path != _TABLE:
             commands.append(f"rm {path}")
-        commands += [f"write {local} {path}", f"sif {path} mode 0100644", *_plain(path, epoch)]
+        commands += [f'write "{local}" {path}', f"sif {path} mode 0100644", *_plain(path, epoch)]
     commands += _plain("/coreos", epoch)
     if labelled:
-        commands += [f"ea_set -f {label} {path} {_LABEL}" for path in (*files, "/coreos")]
+        commands += [f'ea_set -f "{label}" {path} {_LABEL}' for path in (*files, "/coreos")]
     folders = {os.path.dirname(path) for path in files} | {"/"}
     commands += [line for path in sorted(folders) for line in _times(path, epoch)]
     mkfs.debugfs(image, commands, epoch=epoch, offset=boot.start)

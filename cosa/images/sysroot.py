@@ -252,9 +252,11 @@ def write_root(tar: Feed, deployment: Deployment, extra: Mapping[str, bytes]) ->
         tar.folder(path, plain)
     tar.symlink("ostree/boot.1", "boot.1.1", link)
     tar.symlink(f"{boot}/0", f"../../../deploy/{osname}/deploy/{tree.commit}.0", link)
-    for path in (f"{state}/backing", f"{state}/backing/{tree.commit}.0"):
+    backing = f"{state}/backing/{tree.commit}.0"
+    for path in (f"{state}/backing", backing, f"{backing}/root-transient"):
         tar.folder(path, private)
-    tar.folder(f"{state}/backing/{tree.commit}.0/root-transient", private)
+    tar.folder(f"{backing}/root-transient/upper", plain)
+    tar.folder(f"{backing}/root-transient/work", private)
     tar.folder(f"{state}/var", Meta(_DIR | 0o755, xattrs=var))
     tar.data(f"{state}/var/.ostree-selabeled", Meta(_FILE | 0o644, xattrs=var), b"")
     tar.data(f"{deployment.folder}.origin", file, f"[origin]\nrefspec={deployment.ref}\n".encode())

@@ -92,17 +92,22 @@ def ext4_from_tar(
     text = b"".join(said).decode("utf-8", "replace").strip()
     # mke2fs goes on after a file it could not take, and still exits with 0.
     if status != 0 or "while populating" in text:
-        raise CosaError(
-            "mkfs/failed",
-            f"the file system '{label}' could not be made",
-            why=f"{text}\nmke2fs ended with status {status}".strip(),
-            exit_class=ExitClass.STEP,
-        )
+        raise _not_made(label, f"{text}\nmke2fs ended with status {status}".strip())
     set_xattrs(device, late, epoch=epoch, offset=offset)
 
 
 def _drain(stream: IO[bytes] | None) -> bytes:
-    return stream.read()[-8192:] if stream else b""
+    if stream is None:
+        return b""
+    with stream:
+        return stream.read()[-8192:]
+
+
+def _not_made(label: str, why: str) -> CosaError:
+    what = f"the file system '{label}' could not be made"
+    if run.NO_SPACE in why:
+        return run.disk_full(what, why)
+    return CosaError("mkfs/failed", what, why=why, exit_class=ExitClass.STEP)
 
 
 def set_xattrs(image: Path, items: Iterable[LateXattr], *, epoch: int, offset: int) -> None:
@@ -118,7 +123,7 @@ def set_xattrs(image: Path, items: Iterable[LateXattr], *, epoch: int, offset: i
             if value not in values:
                 values[value] = os.path.join(folder, str(len(values)))
                 Path(values[value]).write_bytes(value)
-            commands.append(f"ea_set -f {values[value]} {quoted(path)} {name}")
+            commands.append(f'ea_set -f "{values[value]}" {quoted(path)} {name}')
         debugfs(image, commands, epoch=epoch, offset=offset)
 
 
@@ -149,6 +154,8 @@ def debugfs(
     # debugfs exits with 0 whatever happened; complaints go to stderr behind its banner.
     said = [line for line in result.err.splitlines() if line and not line.startswith("debugfs ")]
     if said and check:
+        if any(run.NO_SPACE in line for line in said):
+            raise run.disk_full(f"{image.name} could not be changed", "\n".join(said))
         raise CosaError(
             "mkfs/failed", f"{image.name} could not be changed", why="\n".join(said),
             exit_class=ExitClass.STEP,
