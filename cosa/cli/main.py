@@ -24,7 +24,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from cosa import __version__
-from cosa.cli import errors, settings
+from cosa.cli import elsewhere, errors, settings
 from cosa.cli.parse import Options, nearest, options_of, usage_error
 from cosa.core import run
 from cosa.core.errors import CosaError, ExitClass
@@ -42,10 +42,21 @@ COMMANDS = {
     "run": "machines",
     "kola": "machines",
     "standin": "standin",
+    "schema": "schema",
     "doctor": "doctor",
+    "tag": "tags",
+    "prune": "tidy",
+    "compress": "artefacts",
+    "decompress": "artefacts",
+    "build-validate": "artefacts",
     "shell": "tidy",
     "clean": "tidy",
+    "update-variant": "develop",
+    "supermin-run": "develop",
+    "supermin-shell": "develop",
 }
+# Another word for a command with its first words: `buildextend-metal` is `osbuild metal`.
+_PREFIXES = {"buildextend-": "osbuild"}
 LOG_FORMATS = ("auto", "tree", "plain", "json")
 
 
@@ -100,14 +111,9 @@ class Cosa(Program):
     def parse_collection(self) -> None:
         """Import the module of the command at hand, or all of them for the overview."""
         self.collection = Collection()
+        self._words = _translated(self._words)
         if self._words:
-            name = self._words[0]
-            if name not in COMMANDS:
-                raise usage_error(
-                    "unknown-command", f"there is no command '{name}'",
-                    fix=f"{nearest(name, COMMANDS)} see `cosa --help`".strip(),
-                )  # fmt: skip
-            self.collection.add_task(load(name))
+            self.collection.add_task(load(_known(self._words[0])))
 
     def parse_tasks(self) -> None:
         """Turn the command's words into keyword arguments."""
@@ -138,8 +144,8 @@ class Cosa(Program):
             return
         if self._given["help"] or not self._calls:
             self.print_help()
-            # Upstream ends with 1 when no command is given; scripts rely on it.
-            self.status = 0 if self._given["help"] else 1
+            # As upstream, with --help, too: a script that got here has run no command.
+            self.status = 1
             self._calls = []
 
     def execute(self) -> None:
@@ -182,6 +188,31 @@ class Cosa(Program):
     def print_version(self) -> None:
         """`cosa 0.1.0`."""
         print(f"cosa {__version__}")
+
+
+def _translated(words: list[str]) -> list[str]:
+    """The words with former spellings of commands replaced. Raises `usage/not-here`."""
+    if words and os.environ.get("COREOS_ASSEMBLER_REMOTE_SESSION"):
+        raise usage_error(
+            "not-here", "COREOS_ASSEMBLER_REMOTE_SESSION is set, but there are no remote sessions",
+            why="upstream would run the command on that machine; here it would run on this one",
+            fix="unset it, or run cosa on the machine itself",
+        )  # fmt: skip
+    for prefix, name in _PREFIXES.items():
+        rest = words[0].removeprefix(prefix) if words else ""
+        if rest and rest != words[0] and name in COMMANDS and words[0] not in elsewhere.LATER:
+            return [name, rest, *words[1:]]
+    return words
+
+
+def _known(name: str) -> str:
+    """The name of a command, checked. Raises `usage/unknown-command` and what `elsewhere` says."""
+    if name in COMMANDS:
+        return name
+    raise elsewhere.explained(name) or usage_error(
+        "unknown-command", f"there is no command '{name}'",
+        fix=f"{nearest(name, COMMANDS)} see `cosa --help`".strip(),
+    )  # fmt: skip
 
 
 def load(name: str) -> Task[Any]:

@@ -85,8 +85,9 @@ class Options:
 
     def _long(self, word: str, rest: list[str]) -> bool:
         name, equals, value = word.partition("=")
-        if name in self.inverse:
-            self.values[_attr(self.inverse[name])] = False
+        off = self._inverse(name)
+        if off is not None:
+            self.values[_attr(off)] = False
             return True
         arg = self._lookup(name)
         if arg is None:
@@ -125,15 +126,30 @@ class Options:
             return self.flags[name]
         if self.passthrough:
             return None  # a prefix of ours may be a whole option of theirs
-        long = [key for key in self.flags if key.startswith(name) and key.startswith("--")]
-        found = {id(self.flags[key]): key for key in long}
-        if len(found) == 1:
-            return self.flags[next(iter(found.values()))]
-        if found:
-            raise usage_error(
-                "ambiguous-option", f"{name} could be {' or '.join(sorted(found.values()))}"
-            )
+        own = [key for key, arg in self.flags.items() if not self._is(arg)]
+        # The command's own come first: what was unique in its own words stays so.
+        for names in (own, list(self.flags)):
+            found = {id(self.flags[key]): key for key in names if _abbreviates(name, key)}
+            if len(found) == 1:
+                return self.flags[next(iter(found.values()))]
+            if found:
+                raise usage_error(
+                    "ambiguous-option", f"{name} could be {' or '.join(sorted(found.values()))}",
+                    fix="write more of it",
+                )  # fmt: skip
         raise self._unknown(name)
+
+    def _is(self, arg: Argument) -> bool:
+        return any(arg is one for one in self.stray.values())
+
+    def _inverse(self, name: str) -> Argument | None:
+        """The option that `--no-...`, in full or abbreviated, switches off."""
+        if name in self.flags or self.passthrough or not name.startswith("--no-"):
+            return self.inverse.get(name)
+        if any(_abbreviates(name, key) for key in self.flags):
+            return None
+        found = [arg for key, arg in self.inverse.items() if _abbreviates(name, key)]
+        return found[0] if len(found) == 1 else None
 
     def _unknown(self, name: str) -> CosaError:
         hint = nearest(name, [*self.flags, *self.inverse])
@@ -153,7 +169,7 @@ class Options:
 
     def _set(self, arg: Argument, name: str, *, value: str | bool) -> None:
         key = _attr(arg)
-        values = self.globals if any(arg is one for one in self.stray.values()) else self.values
+        values = self.globals if self._is(arg) else self.values
         if arg.kind is list:
             values.setdefault(key, []).append(value)
         elif arg.kind is int and isinstance(value, str):
@@ -190,6 +206,10 @@ class Options:
     def _finished(self) -> dict[str, Any]:
         result = {_attr(arg): _default(arg) for arg in self.arguments}
         return result | self.values
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    return name.startswith("--") and name.startswith(word)
 
 
 def _attr(arg: Argument) -> str:

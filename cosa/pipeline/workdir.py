@@ -82,6 +82,11 @@ class Workdir:
         return self.builds / "builds.json"
 
     @property
+    def source_json(self) -> Path:
+        """The list of builds as it was on the machine they were last fetched from."""
+        return self.tmp / "builds-source.json"
+
+    @property
     def lock_file(self) -> Path:
         """Held while a build is made or the build directory changes."""
         return self.root / "tmp/.build.lock"
@@ -145,20 +150,28 @@ class Workdir:
 
         return Builds.read(self.builds_json)
 
+    def linked(self) -> str:
+        """Where `builds/latest` points, or nothing."""
+        link = self.builds / "latest"
+        return os.readlink(link).rstrip("/") if link.is_symlink() else ""
+
+    def has(self, build: str, arch: str) -> bool:
+        """Whether the files of a build are here, not only its name in the list."""
+        return (self.builds / build / arch / "meta.json").is_file()
+
     def latest(self, arch: str = "") -> str:
         """The id of the latest build: where `builds/latest` points, else the newest listed.
 
         Raises `build/none` when there is none (for `arch`).
         """
         arch = arch or basearch()
-        link = self.builds / "latest"
-        if link.is_symlink():
-            name = os.readlink(link).rstrip("/")
-            if (self.builds / name / arch / "meta.json").is_file():
-                return name
-        for entry in self.read_builds().builds:
-            if arch in entry.arches:
-                return entry.id
+        name = self.linked()
+        if name and self.has(name, arch):
+            return name
+        listed = [entry.id for entry in self.read_builds().builds if arch in entry.arches]
+        # What was fetched as history only is listed, but has no files here.
+        for found in [*(each for each in listed if self.has(each, arch)), *listed]:
+            return found
         raise CosaError(
             "build/none",
             f"there is no {arch} build in {self.builds} yet",
@@ -174,13 +187,15 @@ class Workdir:
         arch = arch or basearch()
         build = self.latest(arch) if build in ("", "latest") else build
         path = self.builds / build / arch
-        if "/" in build or build.startswith(".") or not (path / "meta.json").is_file():
-            known = [entry.id for entry in self.read_builds().builds][:5]
+        if "/" in build or build.startswith(".") or not self.has(build, arch):
+            listed = self.read_builds()
+            known = [entry.id for entry in listed.builds if self.has(entry.id, arch)][:5]
+            only_listed = "it is listed, but its files are not here; " * listed.has(build, arch)
             raise CosaError(
                 "build/unknown",
                 f"there is no build {build} for {arch}",
-                why=f"looked for {path / 'meta.json'}",
-                fix=f"the newest builds are: {', '.join(known) or 'none'}",
+                why=f"{only_listed}looked for {path / 'meta.json'}",
+                fix=f"the newest builds here are: {', '.join(known) or 'none'}",
                 exit_class=ExitClass.USAGE,
             )
         return path

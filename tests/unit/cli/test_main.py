@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from cosa.cli import elsewhere
 from cosa.cli import main as program
 from cosa.cli.main import COMMANDS, load, main
 from cosa.core.errors import CosaError, ExitClass
@@ -31,9 +32,12 @@ def test_no_command_prints_usage_and_fails(capsys):
     assert "quickstart" in out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["list", "--help"], ["shell", "--help"]])
-def test_help_is_no_failure(words, capsys):
-    assert main(words) == 0
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--help"], 1), (["-h"], 1), (["list", "--help"], 0), (["shell", "--help"], 0)],
+)
+def test_help_ends_as_upstream_does(words, status, capsys):
+    assert main(words) == status
     assert capsys.readouterr().out.startswith("usage: cosa")
 
 
@@ -60,6 +64,38 @@ def test_every_command_is_declared_and_described(name):
 def test_unknown_command_suggests(capsys):
     assert main(["bulid"]) == ExitClass.USAGE
     assert "did you mean 'build'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["virt-install"], "cosa run"),
+        (["offline-update", "disk"], "cosa build qemu"),
+        (["build-fast"], "overrides/rpm"),
+        (["koji-upload", "--help"], "docs/commands.md"),
+    ],
+)
+def test_commands_of_upstream_that_are_not_here_say_why(words, says, capsys):
+    assert main(words) == ExitClass.USAGE
+    err = capsys.readouterr().err
+    assert says in err
+    assert "did you mean" not in err
+
+
+def test_no_command_is_both_here_and_elsewhere():
+    assert not set(COMMANDS) & set(elsewhere.GONE)
+    assert not set(elsewhere.GONE) & set(elsewhere.LATER)
+
+
+def test_a_remote_session_is_not_ignored(monkeypatch, capsys):
+    monkeypatch.setenv("COREOS_ASSEMBLER_REMOTE_SESSION", "abc")
+    assert main(["basearch"]) == ExitClass.USAGE
+    assert "usage/not-here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["shell", "sh", "-c", "exit 42"], ["shell", "--", "false"]])
+def test_the_status_of_a_child_passes_through(words, tmp_path):
+    assert main(["--workdir", str(tmp_path), *words]) == (42 if "exit 42" in words else 1)
 
 
 def test_unknown_log_format(capsys):
@@ -98,7 +134,7 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
 
 
 def test_closed_pipe_is_quiet():
-    argv = [sys.executable, "-m", "cosa.cli.main", "--help"]
+    argv = [sys.executable, "-m", "cosa.cli.main", "meta", "--help"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     err = process.stderr.read()

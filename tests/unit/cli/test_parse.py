@@ -1,6 +1,7 @@
 """Words to arguments: the conventions of getopt_long and argparse, and clear refusals."""
 
 import pytest
+from invoke.parser.argument import Argument
 
 from cosa.cli.command import Context, command
 from cosa.cli.main import Cosa
@@ -64,6 +65,7 @@ def parse(task, *words):
         (["-D", "1G", "--disk=2G"], "disk", ["1G", "2G"]),
         (["--mem", "1"], "memory", 1),
         (["--no-check"], "check", False),
+        (["--no-ch"], "check", False),
         (["--colour"], "colour", True),
         (["--colour=red"], "colour", "red"),
         (["--", "--force"], "targets", ["--force"]),
@@ -123,3 +125,16 @@ def test_global_options_after_the_command_unless_it_has_its_own():
     found = options.parse(["--debug", "--version", "1.2", "--workdir=/w"])
     assert options.globals == {"debug": True, "workdir": "/w"}
     assert found["version"] == "1.2"
+
+
+def test_an_abbreviation_prefers_the_commands_own_options():
+    """What was unique among upstream's options stays so beside our global ones."""
+    stray = {
+        "--memento": Argument(names=("memento",)),
+        "--debug": Argument(names=("debug",), kind=bool),
+    }
+    options = options_of(sample, stray)
+    assert options.parse(["--mem", "1"])["memory"] == 1
+    options = options_of(sample, stray)
+    options.parse(["--de"])
+    assert options.globals == {"debug": True}

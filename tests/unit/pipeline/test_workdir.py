@@ -4,15 +4,14 @@ import json
 import subprocess
 
 import pytest
+from folders import ARCH, add_build
 
 from cosa.core import store
 from cosa.core.errors import CosaError
-from cosa.pipeline import inspect
+from cosa.pipeline import inspect, metafile
 from cosa.pipeline.initialise import Source, init
 from cosa.pipeline.tidy import clean
-from cosa.pipeline.workdir import Workdir, basearch
-
-ARCH = basearch()
+from cosa.pipeline.workdir import Workdir
 
 
 def definition(path, *names):
@@ -32,20 +31,6 @@ def workdir(tmp_path, config):
     made = Workdir(tmp_path / "w")
     init(made, Source(str(config)))
     return made
-
-
-def add_build(workdir, name, **extra):
-    folder = workdir.builds / name / ARCH
-    folder.mkdir(parents=True)
-    data = {
-        "buildid": name, "name": "standin", "ostree-commit": "a" * 64,
-        "ostree-timestamp": "2026-11-22T12:00:00Z", "ostree-version": name,
-        "images": {"qemu": {"path": "disk.qcow2", "sha256": "b" * 64}},
-        "coreos-assembler.basearch": ARCH,
-    }  # fmt: skip
-    (folder / "meta.json").write_text(json.dumps(data | extra))
-    workdir.read_builds().with_build(name, ARCH).write(workdir.builds_json)
-    return folder
 
 
 def test_init_links_a_local_folder(workdir, config):
@@ -157,13 +142,29 @@ def test_image_path(workdir):
 
 def test_list(workdir):
     assert "no builds" in inspect.listing(workdir)[0]
-    add_build(workdir, "1", **{"coreos-assembler.config-gitrev": "abc"})
+    git = {"commit": "a" * 40, "branch": "main", "dirty": "true"}
+    add_build(workdir, "1", **{"coreos-assembler.container-config-git": git})
     add_build(workdir, "2")
+    found = workdir.read_builds().with_build("1", "s390x").with_build("0", "s390x")
+    found.with_tag("good", "1").write(workdir.builds_json)
     (workdir.builds / "latest").symlink_to("2")
-    lines = inspect.listing(workdir)
-    assert lines[0] == "2  (latest)"
-    assert "1" in lines
-    assert any("abc" in line for line in lines)
+    blocks = "\n".join(inspect.listing(workdir)).split("\n\n")
+    assert blocks[0].splitlines()[0] == "0"
+    assert "s390x (not here)" in blocks[0]
+    assert blocks[1].splitlines()[0] == "2  (latest)"
+    assert "Artifacts: qemu" in blocks[1]
+    assert "Timestamp: 2026-11-22T12:00:00Z" in blocks[1]
+    assert "Config: main (aaaaaaaaaaaa) (dirty)" in blocks[2]
+    assert f"Arches: {ARCH} s390x (not here)" in blocks[2]
+    assert "Tags: good" in blocks[2]
+
+
+def test_one_damaged_build_does_not_hide_the_others(workdir):
+    (add_build(workdir, "1") / "meta.json").write_text("{")
+    add_build(workdir, "2")
+    text = "\n".join(inspect.listing(workdir))
+    assert "cannot be read" in text
+    assert "Artifacts: qemu" in text
 
 
 @pytest.mark.parametrize(
@@ -175,29 +176,73 @@ def test_list(workdir):
         ("nothing", "None"),
         ("images.qemu", "{'path': 'disk.qcow2', 'sha256': '" + "b" * 64 + "'}"),
         ("coreos-assembler.basearch", ARCH),
+        ("coreos-assembler.container-config-git.commit", "None"),
         ("amis.0.name", "eu"),
         ("amis.7.name", "None"),
         ("buildid.x", "None"),
     ],
 )
 def test_meta_values_print_as_scripts_expect(workdir, key, printed):
-    add_build(workdir, "1", amis=[{"name": "eu"}])
-    assert inspect.show_meta(workdir, "", "", "", [key], dump=False) == [printed]
+    git = {"coreos-assembler.container-config-git": {"commit": "abc"}}
+    add_build(workdir, "1", amis=[{"name": "eu"}], **git)
+    assert str(metafile.lookup(workdir.meta().to_json(), key)) == printed
 
 
-def test_meta_set(workdir):
+@pytest.fixture
+def target(workdir):
     add_build(workdir, "1")
-    changes = {
-        "fedora-coreos.parent-version": "0", "images.qemu.sha256": "c", "coreos-assembler.x.y": "z",
-    }  # fmt: skip
-    inspect.change_meta(workdir, changes, "", "")
+    return metafile.Target.of(workdir, "", "")
+
+
+def test_meta_set(workdir, target):
+    changes = {"fedora-coreos.parent-version": "42.20260101.3.0", "images.qemu.sha256": "c"}
+    assert metafile.change(target, changes) == target.path
     data = workdir.meta().to_json()
-    assert data["fedora-coreos.parent-version"] == "0"
+    assert data["fedora-coreos.parent-version"] == "42.20260101.3.0"
     assert data["images"]["qemu"]["sha256"] == "c"
-    assert data["coreos-assembler.x.y"] == "z"
     with pytest.raises(CosaError) as caught:
-        inspect.change_meta(workdir, {"images.qemu.path.x": "1"}, "", "")
+        metafile.change(target, {"images.qemu.path.x": "1"})
     assert caught.value.code == "meta/path"
+
+
+def test_meta_set_refuses_what_the_schema_does_not_know(workdir, target):
+    with pytest.raises(CosaError) as caught:
+        metafile.change(target, {"colour": "red"})
+    assert caught.value.code == "meta/invalid"
+    assert "--skip-validation" in caught.value.fix
+    careless = metafile.Target.of(workdir, "", "", validate=False)
+    metafile.change(careless, {"colour": "red", "coreos-assembler.x.y": "z"})
+    data = workdir.meta().to_json()
+    assert (data["colour"], data["coreos-assembler.x.y"]) == ("red", "z")
+    metafile.change(target, {"summary": "text"})  # what was wrong before does not stand in the way
+
+
+def test_delayed_changes_wait_to_be_finalized(workdir, target):
+    delayed = "coreos-assembler.delayed-meta-merge"
+    assert metafile.finalize(target, keep=False) == []
+    metafile.change(target, {delayed: True})
+    mine = metafile.Target.of(workdir, "", "", artifact="aws")
+    assert metafile.change(mine, {"summary": "one"}).name == "meta.aws.json"
+    assert workdir.meta().summary is None
+    assert metafile.finalize(target, keep=False) == ["meta.aws.json"]
+    assert workdir.meta().summary == "one"
+    with pytest.raises(CosaError) as caught:
+        metafile.Target.of(workdir, "", "", artifact="../x")
+    assert caught.value.code == "usage/artefact"
+
+
+def test_merging_what_an_artefact_says(workdir, target, tmp_path):
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps({"images": {"aws": {"path": "a.vmdk", "sha256": "d" * 64}}}))
+    metafile.merge(target, part)
+    assert set(workdir.meta().images) == {"qemu", "aws", "ostree"}
+    part.write_text(json.dumps({"ostree-commit": "f" * 64}))
+    with pytest.raises(CosaError) as caught:
+        metafile.merge(target, part)
+    assert caught.value.code == "meta/conflict"
+    with pytest.raises(CosaError) as caught:
+        metafile.merge(target, tmp_path / "nothing")
+    assert caught.value.code == "usage/no-file"
 
 
 def test_clean_keeps_the_definition_and_the_cache(workdir):
