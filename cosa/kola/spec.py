@@ -27,6 +27,7 @@ class DiskSpec:
     logical: int = 512
     physical: int = 512
     wwn: int = 0
+    multipath: bool = False  # the guest sees it twice
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,13 @@ class MachineSpec:
     memory: int = 1024  # MiB
     cpus: int = 1
     kargs: tuple[str, ...] = ()
+    firstboot_kargs: str = ""  # on the first boot's command line only
     disks: tuple[DiskSpec, ...] = ()
     primary: DiskSpec = field(default_factory=DiskSpec)
     network: bool = False  # may the guest reach beyond itself
+    nics: int = 0  # network cards beside the first one
+    numa: bool = False  # two NUMA nodes
+    mounts: tuple[tuple[str, str], ...] = ()  # (host folder, guest folder), read-only
     autologin: bool = False
     tolerate: frozenset[str] = frozenset()  # flags of judges that do not matter here
 
@@ -56,6 +61,10 @@ class MachineSpec:
             "kargs": self.kargs,
             "disks": tuple(repr(disk) for disk in (*self.disks, self.primary)),
             "network": self.network,
+            "firstboot_kargs": self.firstboot_kargs,
+            "nics": self.nics,
+            "numa": self.numa,
+            "mounts": tuple(":".join(mount) for mount in self.mounts),
             "autologin": self.autologin,
             "tolerate": tuple(sorted(self.tolerate)),
         }
@@ -71,12 +80,15 @@ def parse_disk(text: str) -> DiskSpec:
     size = _size(size_text, text) if size_text else 0
     values: dict[str, str] = {}
     logical, physical = 512, 512
+    multipath = False
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
         if option == "4k":
             logical = physical = 4096
         elif option == "512e":
             physical = 4096
+        elif option == "mpath":
+            multipath = True
         elif equals and name in ("channel", "serial", "wwn"):
             values[name] = value
         else:
@@ -87,9 +99,12 @@ def parse_disk(text: str) -> DiskSpec:
     wwn = values.get("wwn", "0")
     if not wwn.isdecimal():
         raise _bad_disk(text, "wwn is a decimal number")
+    if multipath:  # two paths to one disk are seen as such only on SCSI
+        channel = "scsi"
     if int(wwn) and channel != "scsi":
         raise _bad_disk(text, "only a disk on channel scsi has a wwn")
-    return DiskSpec(size, channel, values.get("serial", ""), logical, physical, int(wwn))
+    serial = values.get("serial", "")
+    return DiskSpec(size, channel, serial, logical, physical, int(wwn), multipath)
 
 
 def _size(text: str, whole: str) -> int:

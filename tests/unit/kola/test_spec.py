@@ -22,6 +22,7 @@ from cosa.tools import bootentry
         ("512M:channel=nvme,4k", DiskSpec(1 << 29, "nvme", "", 4096, 4096)),
         (":512e", DiskSpec(0, "virtio", "", 512, 4096)),
         ("1T:channel=scsi,serial=a,wwn=17", DiskSpec(1 << 40, "scsi", "a", wwn=17)),
+        ("5G:mpath,wwn=3", DiskSpec(5 * GIB, "scsi", wwn=3, multipath=True)),
     ],
 )
 def test_disks(text: str, expected: DiskSpec) -> None:
@@ -33,7 +34,7 @@ def test_disks(text: str, expected: DiskSpec) -> None:
     [
         ("", None), ("0G", "no size"), ("-1G", "no size"), ("5X", "no size"), ("G", "no size"),
         ("5G:chanel=nvme", "unknown option"), ("5G:channel=ide", "none of"),
-        ("5G:wwn=x", "decimal"), ("5G:wwn=5", "scsi"), ("5G:mpath", "unknown option"),
+        ("5G:wwn=x", "decimal"), ("5G:wwn=5", "scsi"),
     ],
 )  # fmt: skip
 def test_bad_disks(text: str, why: str | None) -> None:
