@@ -22,6 +22,11 @@ def now_ns() -> int:
     return now() * 10**9 if os.environ.get("COSA_FAKE_TIME") else time.time_ns()
 
 
+def wall() -> float:
+    """Seconds since 1970, as they are: for guests and other things of this machine, not builds."""
+    return time.time()
+
+
 def source_date_epoch() -> int | None:
     """`SOURCE_DATE_EPOCH` if the caller set it (reproducible-builds.org), else None."""
     value = os.environ.get("SOURCE_DATE_EPOCH")

@@ -109,6 +109,16 @@ def publish(src: Path, dst: Path) -> None:
         os.close(fd)
 
 
+def sync_files(folder: Path) -> None:
+    """Write the files right in `folder` through to the disk, to outlive a power cut."""
+    for path in folder.iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder, immutable OSTree deployments included; absent is fine."""
 

@@ -78,6 +78,11 @@ class Console:
         self.phase = START
 
     @property
+    def size(self) -> int:
+        """Bytes read so far."""
+        return self._offset
+
+    @property
     def last_line(self) -> str:
         """The last line that says anything."""
         for line in (plain(self._part), *reversed(self._lines)):
@@ -115,3 +120,24 @@ class Console:
             if name in ("firmware", "kernel") or _RANK[name] > _RANK[self.phase]:
                 self.phase = name
             return
+
+
+class KernelLog:
+    """The kernel's lines of a growing journal: with a low console log level nowhere else."""
+
+    def __init__(self, path: Path, tolerate: Iterable[str] = ()) -> None:
+        self.path = path
+        self._bench = Bench(tolerate)
+        self._offset = 0
+
+    def read(self) -> list[Finding]:
+        """What the judges say of the whole lines written since the last call."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        lines = whole.decode("utf-8", "replace").splitlines()
+        return [found for line in lines if " kernel: " in line for found in self._bench.hear(line)]

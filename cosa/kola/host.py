@@ -1,13 +1,10 @@
-"""How guests run on this machine: accelerator, patience, disks; and what to say if none can."""
+"""How guests run on this machine: accelerator, patience; and what to say if none can."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cosa.core.errors import CosaError, ExitClass
-from cosa.kola.spec import DiskSpec
-from cosa.tools.qemu import Disk
 
 # TCG was measured at 5 to 8 times KVM's time for a boot; a busy machine is slower still.
 SLOWDOWN = {"kvm": 1.0, "tcg": 8.0}
@@ -23,13 +20,6 @@ class Host:
     def limit(self, seconds: float) -> float:
         """A time-out under KVM, stretched for this machine."""
         return seconds * SLOWDOWN[self.accelerator] * self.patience
-
-
-def attached(path: Path, spec: DiskSpec, serial: str, *, boot: bool = True) -> Disk:
-    """A disk as QEMU is given it."""
-    return Disk(
-        path, spec.serial or serial, spec.channel, spec.logical, spec.physical, spec.wwn, boot
-    )
 
 
 def not_run(what: str, cause: CosaError) -> CosaError:

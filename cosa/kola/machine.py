@@ -2,7 +2,8 @@
 
 Whatever we wait for, we look at the console and at QEMU meanwhile, so a guest
 that panics, drops to the emergency shell or dies ends the wait at once, with
-the phase it was in and its last words.
+the phase it was in and its last words. A machine that is ready can be frozen
+into a folder, and others started from there (`cosa/kola/saved.py`).
 """
 
 from __future__ import annotations
@@ -14,24 +15,26 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cosa.core import clock, events, fs, run
 from cosa.core.errors import CosaError, ExitClass
-from cosa.kola import guestconfig
-from cosa.kola.console import Console
-from cosa.kola.host import Host, attached, not_run
-from cosa.kola.judges import Bench, Finding
+from cosa.kola import guestconfig, hardware, soundness, trouble
+from cosa.kola.console import Console, KernelLog
+from cosa.kola.hardware import Places
+from cosa.kola.host import Host, not_run
+from cosa.kola.judges import Finding
 from cosa.kola.spec import MachineSpec
-from cosa.tools import bootentry, qemu
-from cosa.tools.qemu import Disk, Guest, Qemu
-from cosa.tools.ssh import Ssh, generate
+from cosa.tools import bootentry, qemu, qemu_state
+from cosa.tools.qemu import Guest, Qemu
+from cosa.tools.ssh import KEY_FILES, Ssh, generate
 
 # Seconds under KVM.
-BOOT, COMMAND, SHUTDOWN, SETTLE = 120.0, 60.0, 60.0, 60.0
-_IGNITION_WORDS = r"[Ii]gnition(?:\[\d+\])?:? .*(?:CRITICAL|ERROR|[Ff]ailed|error)|Ignition failed"
+BOOT, COMMAND, SHUTDOWN, RESTORE = 120.0, 60.0, 60.0, 10.0
+MEMORY = "memory"  # of a saved machine, beside its disks
 _RETRY = 3.0  # seconds between logins: sshd locks out who fails too often
 _GRACE = 8.0  # seconds a dying guest gets to finish its sentence
 
@@ -40,25 +43,32 @@ class Machine:
     """One guest. Made by `Machine.boot`; a context manager that ends it."""
 
     def __init__(
-        self, spec: MachineSpec, folder: Path, host: Host, *, interactive: bool = False
+        self,
+        spec: MachineSpec,
+        folder: Path,
+        host: Host,
+        *,
+        interactive: bool = False,
+        disks: Path | None = None,
     ) -> None:
         self.spec, self.host = spec, host
         self._interactive = interactive
+        self.restored, self.users = False, 0
         self.uuid = str(uuid.uuid4())
         self.folder = folder / self.uuid
         self.folder.mkdir(parents=True)
+        self.started = clock.monotonic()
         self.boot_seconds = 0.0
         self._stack = ExitStack()
-        # Short paths for sockets; the disks stay on the file system of the results.
+        # Short paths for sockets; the disks need not be where the results go.
         short = tempfile.mkdtemp(prefix="cosa-vm.", dir="/tmp")
         self._stack.callback(shutil.rmtree, short, ignore_errors=True)
         self._runtime = Path(short)
-        self._scratch = self._stack.enter_context(fs.private_dir(folder, "disks"))
-        self.console = Console(self.folder / "console.txt", spec.tolerate)
-        self._journal = self.folder / "journal.txt"
-        self._ignition_journal = self.folder / "ignition-virtio-dump.txt"
-        self._kernel_bench = Bench(spec.tolerate)
-        self._journal_read = 0
+        scratch = self._stack.enter_context(fs.private_dir(disks or folder, "disks"))
+        self._places = Places(self.folder, scratch)
+        self.console = Console(self.folder / hardware.CONSOLE, spec.tolerate)
+        self._journal = self.folder / hardware.JOURNAL
+        self._kernel_log = KernelLog(self._journal, spec.tolerate)
         self._taken = 0
         self._done: dict[str, object] = {}
         self.given_up: dict[str, CosaError] = {}
@@ -74,19 +84,37 @@ class Machine:
         *,
         login: bool = True,
         interactive: bool = False,
+        disks: Path | None = None,
     ) -> Self:
         """Start a machine and wait until commands can be run in it.
 
-        Its files go to `folder/UUID/`. `interactive` puts the console on our
+        Its files go to `folder/UUID/`, its disks, as long as it lives, there too or
+        below `disks`. `interactive` puts the console on our
         terminal, without `login` nobody waits for SSH. Raises `kola/boot` (class TESTS) naming
         the phase and the last console line, `kola/ignition-failed` with
         Ignition's reason, `kola/console` for other fatal console lines.
         """
-        machine = cls(spec, folder, host or Host(), interactive=interactive)
+        machine = cls(spec, folder, host or Host(), interactive=interactive, disks=disks)
         try:
             machine._start()
             if login:
                 machine.wait_ssh()
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    @classmethod
+    def restore(cls, spec: MachineSpec, folder: Path, host: Host, saved: Path, disks: Path) -> Self:
+        """Start a machine from what `freeze` put into `saved`; that stays as it is.
+
+        It has its own disks, clock and random numbers; machine-id, host name and host keys
+        are those of the machine that was saved (`renew_identity`). Raises `qemu/...` or
+        `kola/...` when it does not come up.
+        """
+        machine = cls(spec, folder, host, disks=disks)
+        try:
+            machine._resume(saved)
         except BaseException:
             machine.close()
             raise
@@ -182,6 +210,10 @@ class Machine:
         """Reboot and wait until commands can be run again, in another boot."""
         before = self.boot_id()
         self.ssh("sudo systemctl reboot", check=False)
+        self.await_reboot(before)
+
+    def await_reboot(self, before: str) -> None:
+        """Wait for a reboot: the connection ends, then a boot of another id lets us in."""
         shell = self._connection()
         until = clock.monotonic() + self.host.limit(SHUTDOWN)
         while shell.connected:
@@ -203,50 +235,58 @@ class Machine:
         if not self._qemu.wait_end(self.host.limit(SHUTDOWN)):
             raise self._stuck("the machine does not switch itself off")
 
+    def freeze(self, out: Path) -> None:
+        """Save the machine as it is now to the empty folder `out`, and let it run on.
+
+        `out` must be on the filesystem of its disks. If this raises, the machine is
+        of no more use.
+        """
+        assert self._qemu
+        assert self._ssh
+        self.ssh("sync", check=False)
+        self._ssh.disconnect()
+        frozen = self._qemu.guest.disks
+        layers = [disk.file.with_suffix(".next") for disk in frozen]
+        qemu_state.save(self._qemu, out / MEMORY, layers, self.watch)
+        for disk in frozen:
+            disk.file.rename(out / disk.file.name)
+        hardware.copy_present(self._places.scratch, out, (qemu.VARIABLES,))
+        hardware.copy_present(self.folder, out, hardware.RECORD)
+        hardware.copy_present(self._runtime, out, KEY_FILES)
+        self._qemu.ask("cont")
+        self.wait_ssh()
+
+    def renew_identity(self) -> None:
+        """New machine-id and host keys, for machines that meet others saved from the same one."""
+        self.script(guestconfig.RENEW)
+
     def journal(self) -> str:
         """The journal so far, as it reached the host; has all boots."""
         return self._journal.read_text("utf-8", "replace") if self._journal.exists() else ""
 
     def failed_units(self) -> list[str]:
-        """What systemd reports as failed, once it is done starting (or has had its time).
-
-        Also units that keep restarting, which never count as failed.
-        """
-        limit = int(self.host.limit(SETTLE))
-        self.ssh(
-            f"timeout {limit} systemctl is-system-running --wait", check=False, timeout=2 * SETTLE
-        )
-        failed = self.out("systemctl list-units --failed --plain --no-legend --no-pager")
-        units = [line.split()[0] for line in failed.splitlines() if line.strip()]
-        looping = self.out(
-            "systemctl list-units --state=activating --plain --no-legend --no-pager"
-            " | while read -r unit _; do"
-            ' [ "$(systemctl show -P NRestarts "$unit")" -ge 2 ] 2>/dev/null && echo "$unit";'
-            " done; true"
-        )
-        return units + [f"{unit} (restarting over and over)" for unit in looping.split()]
+        """What systemd reports as failed or restarting over and over, once it is done starting."""
+        return soundness.failed_units(self)
 
     def check(self) -> None:
-        """Raise `kola/unsound` (class TESTS) if units failed or the judges found something.
+        """Raise `kola/unsound` (class TESTS) if units failed or the judges found something."""
+        if found := soundness.trouble(self):
+            raise found
 
-        Says the failed units' last log lines.
-        """
-        units = self.failed_units()
-        found = [str(finding) for finding in self.findings()]
-        logs = ""
-        if units:
-            names = " ".join(unit.split()[0] for unit in units)
-            status = self.ssh(f"sudo systemctl status --no-pager --lines=15 {names}", check=False)
-            logs = status.out[-6000:]
-            found.insert(0, f"{len(units)} unit(s) failed: {', '.join(units)}")
-        if found:
-            what = "; ".join(found)
-            raise CosaError("kola/unsound", what, why=logs, exit_class=ExitClass.TESTS)
+    def trouble(self, *, checks: bool = True) -> CosaError | None:
+        """What the base checks find, if they are wanted; a guest lost meanwhile is closed."""
+        try:
+            return soundness.trouble(self) if checks else None
+        except BaseException:
+            self.close()
+            raise
 
     def findings(self) -> list[Finding]:
         """What the judges of console and kernel log have found since the last call."""
         self.console.read()
-        self._read_kernel_lines()
+        said = {finding.judge.flag for finding in self.console.findings}
+        heard = self._kernel_log.read()
+        self.console.findings += [found for found in heard if found.judge.flag not in said]
         new = self.console.findings[self._taken :]
         self._taken = len(self.console.findings)
         return new
@@ -274,7 +314,7 @@ class Machine:
         fatal = [finding for finding in self.console.read() if finding.judge.fatal]
         if fatal or self._ignition_dumped():
             self._last_words()
-            raise self._broken(fatal[0] if fatal else None)
+            raise trouble.broken(self.console, fatal[0] if fatal else None)
         if self._qemu and not self._qemu.alive:
             self.console.read()
             try:
@@ -283,71 +323,77 @@ class Machine:
                 raise self._stuck(err.what, err.why) from err
 
     def _start(self) -> None:
-        spec = self.spec
+        spec, scratch = self.spec, self._places.scratch
         key = generate(self._runtime)
-        config = self.folder / "ignition.json"
         whole = guestconfig.whole(spec.ignition, key.public, autologin=spec.autologin)
-        config.write_text(json.dumps(whole, indent=1))
-        primary = self._scratch / "primary.qcow2"
-        qemu.overlay(spec.image, primary, spec.primary.size)
+        (self.folder / hardware.CONFIG).write_text(json.dumps(whole, indent=1))
+        disks = hardware.make_disks(spec, scratch)
         if spec.kargs:
-            bootentry.append_kargs(primary, spec.kargs, self._scratch)
-        self._started = clock.monotonic()
-        self._qemu = Qemu(
-            Guest(
-                uuid=self.uuid,
-                disks=(*self._extra_disks(), attached(primary, spec.primary, "primary-disk")),
-                console=self.console.path,
-                accelerator=self.host.accelerator,
-                firmware=spec.firmware,
-                pflash=qemu.firmware_files(spec.firmware, self._scratch),
-                memory=spec.memory,
-                cpus=spec.cpus,
-                ignition=config,
-                ports={
-                    qemu.JOURNAL_PORT: self._journal,
-                    qemu.IGNITION_PORT: self._ignition_journal,
-                },
-                network=spec.network,
-                interactive=self._interactive,
-            ),
-            self.folder / "qemu.txt",
-        )
-        self._ssh = Ssh(self._qemu.ssh_port, key, self._runtime)
-        (self.folder.parent / "ssh-config").write_text(self._ssh.config_file())
+            bootentry.append_kargs(disks[-1].file, spec.kargs, scratch)
+        pflash = qemu.firmware_files(spec.firmware, scratch)
+        guest = hardware.guest(spec, self.host, self.uuid, disks, self._places, pflash=pflash)
+        self._launch(replace(guest, interactive=self._interactive))
 
-    def _extra_disks(self) -> tuple[Disk, ...]:
-        disks = []
-        for number, disk in enumerate(self.spec.disks, 1):
-            path = self._scratch / f"disk{number}.qcow2"
-            qemu.blank(path, disk.size)
-            disks.append(attached(path, disk, f"disk{number}", boot=False))
-        return tuple(disks)
+    def _resume(self, saved: Path) -> None:
+        spec, scratch = self.spec, self._places.scratch
+        started = clock.monotonic()
+        self.restored = True
+        hardware.copy_present(saved, self.folder, hardware.RECORD)
+        hardware.copy_present(saved, self._runtime, KEY_FILES)
+        # What the saved machine said was judged when it was saved.
+        self.console.read()
+        self.console.findings.clear()
+        self._kernel_log.read()
+        pflash = qemu.firmware_files(spec.firmware, scratch)
+        hardware.copy_present(saved, scratch, (qemu.VARIABLES,))
+        disks = hardware.layer_disks(spec, saved, scratch)
+        guest = hardware.guest(spec, self.host, self.uuid, disks, self._places, pflash=pflash)
+        with events.step(f"restore ({spec.firmware}, {self.host.accelerator})") as step:
+            self._launch(replace(guest, incoming=True))
+            assert self._qemu
+            qemu_state.load(self._qemu, saved / MEMORY, self.watch)
+            self._await_login(RESTORE, lambda _phase: None)
+            self.ssh(guestconfig.REFRESH.format(now=clock.wall()), input=os.urandom(64))
+            step.summary = "logged in by SSH"
+        self.boot_seconds = clock.monotonic() - started
+
+    def _launch(self, guest: Guest) -> None:
+        self._qemu = Qemu(guest, self.folder / "qemu.txt")
+        self._ssh = Ssh(self._qemu.ssh_port, generate(self._runtime), self._runtime)
+        (self.folder.parent / "ssh-config").write_text(self._ssh.config_file())
 
     def wait_ssh(self) -> None:
         """Wait until a command can be run. Raises as `boot` does."""
-        assert self._ssh
         started = clock.monotonic()
-        until = started + self.host.limit(BOOT)
-        complaint = ""
         with events.step(f"boot ({self.spec.firmware}, {self.host.accelerator})") as step:
-            phase = ""
-            while True:
-                self.watch()
-                if self.console.phase != phase:
-                    phase = self.console.phase
-                    step.note(phase)
-                if self._ssh.answers():
-                    complaint = self._ssh.connect(self.host.limit(15), self.watch)
-                    if not complaint:
-                        break
-                    clock.sleep(_RETRY)
-                if clock.monotonic() > until:
-                    limit = self.host.limit(BOOT)
-                    raise self._stuck(f"no login by SSH within {limit:.0f} s", complaint)
-                clock.sleep(0.5)
+            self._await_login(BOOT, step.note)
             step.summary = "logged in by SSH"
         self.boot_seconds = clock.monotonic() - started
+
+    def _await_login(self, seconds: float, note: Callable[[str], None]) -> None:
+        assert self._ssh
+        limit = self.host.limit(seconds)
+        until = clock.monotonic() + limit
+        complaint = phase = ""
+        while True:
+            self.watch()
+            if self.console.phase != phase:
+                phase = self.console.phase
+                note(phase)
+            if self._ssh.answers():
+                complaint = self._ssh.connect(self.host.limit(15), self.watch)
+                if not complaint:
+                    return
+                clock.sleep(_RETRY)
+            if clock.monotonic() > until:
+                raise self._stuck(f"no login by SSH within {limit:.0f} s", complaint)
+            clock.sleep(0.25)
+
+    @property
+    def link(self) -> Ssh:
+        """The connection itself, for who waits for it to drop."""
+        assert self._ssh
+        return self._ssh
 
     def _connection(self) -> Ssh:
         assert self._ssh
@@ -355,7 +401,7 @@ class Machine:
         return self._ssh
 
     def _ignition_dumped(self) -> bool:
-        path = self._ignition_journal
+        path = self.folder / hardware.IGNITION_JOURNAL
         return path.exists() and path.stat().st_size > 0
 
     def _last_words(self) -> None:
@@ -363,57 +409,11 @@ class Machine:
         until = clock.monotonic() + _GRACE
         size = -1
         while clock.monotonic() < until and self._qemu and self._qemu.alive:
-            now = os.path.getsize(self.console.path) if self.console.path.exists() else 0
-            if now == size:
+            self.console.read()
+            if size == (size := self.console.size):
                 break
-            size = now
             clock.sleep(_GRACE / 4)
         self.console.read()
 
-    def _broken(self, finding: Finding | None) -> CosaError:
-        reasons = list(dict.fromkeys(self.console.matching(_IGNITION_WORDS)))
-        ignition = finding is None or finding.judge.flag == "ignition" or bool(reasons)
-        what = str(finding) if finding else "Ignition failed and sent its journal"
-        if ignition and self.console.phase in ("kernel", "initramfs"):
-            why = "\n".join(reasons[-8:]) or self.console.tail()
-            return CosaError(
-                "kola/ignition-failed", "Ignition failed, so the machine did not boot",
-                why=f"{why}\n{self._where_to_look()}", exit_class=ExitClass.TESTS,
-            )  # fmt: skip
-        return CosaError(
-            "kola/console", f"{what} (phase {self.console.phase})",
-            why=f"{self.console.tail()}\n{self._where_to_look()}", exit_class=ExitClass.TESTS,
-        )  # fmt: skip
-
     def _stuck(self, what: str, why: str = "") -> CosaError:
-        """The error for a guest that does not do what we wait for, with where it is."""
-        self.console.read()
-        parts = [
-            why.strip(),
-            f"phase: {self.console.phase}; last console line: {self.console.last_line or '(none)'}",
-            self.console.tail(12),
-            self._where_to_look(),
-        ]
-        return CosaError(
-            "kola/boot" if self.console.phase != "login" else "kola/machine",
-            f"{what} (phase {self.console.phase})", why="\n".join(filter(None, parts)),
-            exit_class=ExitClass.TESTS,
-        )  # fmt: skip
-
-    def _where_to_look(self) -> str:
-        return f"console: {self.console.path}"
-
-    def _read_kernel_lines(self) -> None:
-        """The kernel's lines of the journal: with a low console loglevel they are nowhere else."""
-        if not self._journal.exists():
-            return
-        with self._journal.open("rb") as file:
-            file.seek(self._journal_read)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._journal_read += len(whole)
-        said = {finding.judge.flag for finding in self.console.findings}
-        for line in whole.decode("utf-8", "replace").splitlines():
-            if " kernel: " in line:
-                found = self._kernel_bench.hear(line)
-                self.console.findings += [f for f in found if f.judge.flag not in said]
+        return trouble.stuck(self.console, what, why)

@@ -22,8 +22,9 @@ from cosa.kola.host import Host
 from cosa.kola.image import Build
 from cosa.kola.machine import Machine
 from cosa.kola.pool import Pool
-from cosa.kola.report import NAME_KEY, PROGRESS, Reporter
+from cosa.kola.report import MACHINE_KEY, NAME_KEY, PROGRESS, Reporter
 from cosa.kola.request import Request, from_marks, name_for
+from cosa.kola.saved import Shelf
 from cosa.kola.spec import MachineSpec
 from cosa.tools.qemu import Firmware
 
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--kola-accelerator", default="tcg", help="kvm or tcg")
     add("--kola-patience", type=float, default=1.0, help="stretch every time-out by this factor")
     add("--kola-memory", type=int, default=1024, help="MiB of memory a machine has at least")
+    add("--kola-saved", type=Path, help="cache of saved machines; without it all are booted")
     add("--kola-firmware", default="bios", help="firmware of tests that name none")
     add("--kola-select", action="append", default=[], metavar="GLOB", help="tests by name")
     add(
@@ -95,10 +97,16 @@ def request_of(item: pytest.Item) -> Request:
 
 
 def group_of(item: pytest.Item) -> str:
-    """Tests with the same group share a machine."""
-    if "machine" in getattr(item, "fixturenames", ()):
-        return f"shared-{item.stash[_REQUEST].machine_key()}"
-    return name_of(item)
+    """Tests with the same group share a machine.
+
+    Where machines are restored in seconds, tests that only look need not wait for those
+    that change the machine: they have one of their own.
+    """
+    if "machine" not in getattr(item, "fixturenames", ()):
+        return name_of(item)
+    wanted = item.stash[_REQUEST]
+    changing = bool(wanted.stage and item.config.option.kola_saved and not wanted.cold)
+    return f"shared-{wanted.machine_key()}{'-changed' if changing else ''}"
 
 
 def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
@@ -128,12 +136,11 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     """A machine shared with every test that asks for the same one."""
     item = request.node
     wanted = _request(item)
-    pool = _pool(item.config)
-    shared = pool.shared(
-        wanted.machine_key(), wanted.spec(_defaults(item.config), name_of(item)),
-        checks=wanted.checks,
+    shared = _pool(item.config).shared(
+        group_of(item), wanted.spec(_defaults(item.config), name_of(item)),
+        checks=wanted.checks, saved=not wanted.cold,
     )  # fmt: skip
-    _used(item).append(shared)
+    _note(item, shared)
     return shared
 
 
@@ -148,9 +155,9 @@ def boot(request: pytest.FixtureRequest) -> Iterator[Callable[..., Machine]]:
         wanted = replace(_request(item), **changes)
         spec = wanted.spec(_defaults(item.config), name_of(item))
         pool.drop_shared()  # a group has either shared or private machines: memory counts for one
-        fresh = pool.fresh(spec, name_of(item), checks=wanted.checks)
+        fresh = pool.fresh(spec, name_of(item), checks=wanted.checks, saved=not wanted.cold)
         own.append(fresh)
-        _used(item).append(fresh)
+        _note(item, fresh)
         return fresh
 
     yield start
@@ -234,7 +241,8 @@ def _pool(config: pytest.Config) -> Pool:
     option = config.option
     if _POOL not in config.stash:
         host = Host(option.kola_accelerator, option.kola_patience)
-        config.stash[_POOL] = Pool(option.kola_output, host)
+        shelf = Shelf(option.kola_saved, host) if option.kola_saved else None
+        config.stash[_POOL] = Pool(option.kola_output, host, shelf)
     return config.stash[_POOL]
 
 
@@ -255,6 +263,14 @@ def _request(item: pytest.Item) -> Request:
 
 def _used(item: pytest.Item) -> list[Machine]:
     return item.stash.setdefault(_USED, [])
+
+
+def _note(item: pytest.Item, machine: Machine) -> None:
+    """The test uses this machine; its report says which way the machine came up."""
+    machine.users += 1
+    way = "restored" if machine.restored else "booted"
+    item.user_properties.append((MACHINE_KEY, way if machine.users == 1 else "shared"))
+    _used(item).append(machine)
 
 
 def listing(items: list[pytest.Item]) -> list[dict[str, object]]:

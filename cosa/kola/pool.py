@@ -7,22 +7,29 @@ from pathlib import Path
 from cosa.core.errors import CosaError
 from cosa.kola.host import Host, not_run
 from cosa.kola.machine import Machine
+from cosa.kola.saved import Shelf
 from cosa.kola.spec import MachineSpec
 
 
 class Pool:
-    """Boots machines below `output`. At most one shared machine is up at a time."""
+    """Boots machines below `output`. At most one shared machine is up at a time.
 
-    def __init__(self, output: Path, host: Host) -> None:
+    With a shelf machines are saved and restored; without one all are booted.
+    """
+
+    def __init__(self, output: Path, host: Host, shelf: Shelf | None = None) -> None:
         self.output, self.host = output, host
+        self._shelf = shelf
         self._shared: Machine | None = None
         self._key = ""
         self._failed: dict[str, CosaError] = {}
         self._given_up: dict[str, dict[str, CosaError]] = {}
         self._checks = True
 
-    def shared(self, key: str, spec: MachineSpec, *, checks: bool) -> Machine:
-        """The machine of this key; booted and checked unless it is up.
+    def shared(self, key: str, spec: MachineSpec, *, checks: bool, saved: bool = True) -> Machine:
+        """The machine of this key; restored or booted, and checked, unless it is up.
+
+        Its files go to a folder of the key's name.
 
         A machine that would not boot is not tried again: each further test
         that wants it says so at once (`kola/not-run`). One broken by an
@@ -34,26 +41,31 @@ class Pool:
         if key in self._failed:
             raise not_run("the machine shared with other tests did not come up", self._failed[key])
         try:
-            machine = Machine.boot(spec, self.output / f"shared-{key}", self.host)
+            machine, found = self._provide(spec, self.output / key, checks=checks, saved=saved)
         except CosaError as err:
             self._failed[key] = err
             raise
         self._shared, self._key, self._checks = machine, key, checks
         machine.given_up = self._given_up.setdefault(key, {})
-        if checks:
-            machine.check()  # fails this test; the next ones may still use the machine
+        if found:
+            raise found  # fails this test; the next ones may still use the machine
         return machine
 
-    def fresh(self, spec: MachineSpec, name: str, *, checks: bool) -> Machine:
-        """A machine of its own, which the caller closes."""
-        machine = Machine.boot(spec, self.output / name, self.host)
-        if checks:
-            try:
-                machine.check()
-            except BaseException:
-                machine.close()
-                raise
+    def fresh(self, spec: MachineSpec, name: str, *, checks: bool, saved: bool = False) -> Machine:
+        """A machine of its own, which the caller closes. `saved`: it may be a restored one."""
+        machine, found = self._provide(spec, self.output / name, checks=checks, saved=saved)
+        if found:
+            machine.close()
+            raise found
         return machine
+
+    def _provide(
+        self, spec: MachineSpec, folder: Path, *, checks: bool, saved: bool
+    ) -> tuple[Machine, CosaError | None]:
+        if self._shelf and saved:
+            return self._shelf.provide(spec, folder, checks=checks)
+        machine = Machine.boot(spec, folder, self.host)
+        return machine, machine.trouble(checks=checks)
 
     def finish_shared(self) -> None:
         """Close the shared machine after a last check. Raises what the check found."""

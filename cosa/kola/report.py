@@ -13,6 +13,7 @@ from cosa.core import clock, fs
 from cosa.core.errors import CosaError, ExitClass
 
 NAME_KEY = "kola-name"
+MACHINE_KEY = "kola-machine"  # how the test's machine came up: booted, restored or shared
 PROGRESS = "kola-progress"  # instead of a file's name: the line is about a boot
 MARK = ".harness_temp"  # upstream's: a folder that has it may be wiped
 _RANK = {"PASS": 0, "SKIP": 1, "FAIL": 2}
@@ -27,6 +28,7 @@ class Outcome:
     setup: float = 0.0
     seconds: float = 0.0
     output: list[str] = field(default_factory=list)
+    machine: str = ""
 
     def take(self, report: pytest.TestReport) -> None:
         """Add one phase of the test: setup, call or teardown."""
@@ -34,6 +36,8 @@ class Outcome:
             self.setup += report.duration
         else:
             self.seconds += report.duration
+        ways = [str(value) for name, value in report.user_properties if name == MACHINE_KEY]
+        self.machine = ", ".join(ways) or self.machine
         result = {"passed": "PASS", "skipped": "SKIP", "failed": "FAIL"}[report.outcome]
         if _RANK[result] > _RANK[self.result]:
             self.result = result
@@ -125,6 +129,7 @@ class Reporter:
                 {
                     "name": o.name, "subtests": None, "result": o.result,
                     "duration": int((o.setup + o.seconds) * 1e9), "output": "\n".join(o.output),
+                    "machine": o.machine,
                 }
                 for o in outcomes
             ],
@@ -154,10 +159,12 @@ def tap(outcomes: Sequence[Outcome]) -> str:
 def table(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
     """The closing table: what went wrong comes last, where the eye is."""
     width = max(len(outcome.name) for outcome in outcomes)
-    rows = ["", f"{'test':<{width}}  result      boot      test"]
+    ways = max(len("machine"), *(len(outcome.machine) for outcome in outcomes))
+    rows = ["", f"{'test':<{width}}  result  {'machine':<{ways}}    set-up       test"]
     for outcome in sorted(outcomes, key=lambda o: (_RANK[o.result], o.name)):
         boot = f"{outcome.setup:7.1f} s" if outcome.setup >= 1 else " " * 9
-        line = f"{outcome.name:<{width}}  {outcome.result:<6}  {boot} {outcome.seconds:7.1f} s"
+        line = f"{outcome.name:<{width}}  {outcome.result:<6}  {outcome.machine:<{ways}} {boot}"
+        line += f"  {outcome.seconds:7.1f} s"
         if outcome.result == "SKIP" and outcome.output:
             line += f"  {outcome.output[0]}"
         elif outcome.result == "FAIL" and outcome.output:

@@ -33,6 +33,7 @@ class Request:
     memory: int = 0
     network: bool = False
     tolerate: tuple[str, ...] = ()
+    cold: bool = False  # boot it: a restored machine would not do
     # About the test, not the machine
     stage: int = 0  # tests on a shared machine run by rising stage; 0 leaves it as it was
     tags: tuple[str, ...] = ()

@@ -36,6 +36,7 @@ class Run:
     memory: int = 1024
     firmware: str = "bios"
     patience: float = 1.0
+    saved: Path | None = None  # cache of saved machines; None: all are booted
     extra: tuple[str, ...] = field(default=())  # words for pytest
 
 
@@ -79,6 +80,8 @@ def arguments(wanted: Run, workers: int) -> list[str]:
         words.append(f"--kola-build={wanted.build}")
     words += [f"--kola-accelerator={wanted.accelerator}", f"--kola-memory={wanted.memory}"]
     words += [f"--kola-firmware={wanted.firmware}", f"--kola-patience={wanted.patience}"]
+    if wanted.saved:
+        words.append(f"--kola-saved={wanted.saved}")
     words += [f"--kola-select={glob}" for glob in wanted.globs]
     words += [f"--kola-tag={tag}" for tag in wanted.tags]
     if workers > 1:

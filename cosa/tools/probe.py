@@ -110,6 +110,14 @@ def qemu_version() -> str:
     return first.removeprefix("QEMU emulator version ").strip()
 
 
+def processor() -> str:
+    """The processor guests see under KVM: its model and what it can do (proc(5), cpuinfo)."""
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return "\n".join(value.strip() for name, _, value in pairs if name.strip() in wanted)
+
+
 def _boot_both(version: str) -> Accelerators:
     """Boot under both at once: TCG's time on this machine, as busy as it is, bounds KVM's."""
     trouble = _kvm_trouble()

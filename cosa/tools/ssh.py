@@ -18,6 +18,8 @@ from pathlib import Path
 from cosa.core import clock, run
 from cosa.core.errors import CosaError, ExitClass
 
+KEY = "id_ed25519"
+KEY_FILES = (KEY, f"{KEY}.pub")
 LOST = 255  # ssh's own exit status when the connection fails
 
 
@@ -31,7 +33,7 @@ class KeyPair:
 
 def generate(folder: Path) -> KeyPair:
     """A fresh ed25519 pair in `folder`, or the one already made there."""
-    path = folder / "id_ed25519"
+    path = folder / KEY
     if not path.exists():
         run.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "cosa", "-f", path])
     return KeyPair(path, path.with_suffix(".pub").read_text().strip())

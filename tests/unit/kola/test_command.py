@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cosa.tools import qemu
+from cosa.tools import qemu, qemu_state
 from cosa.tools.qemu import Disk, Firmware, Guest
 
 
@@ -29,13 +29,14 @@ def guest(disk: Path, **changes: object) -> Guest:
 def test_plain_bios_guest(disk: Path) -> None:
     assert qemu.command(guest(disk, ignition=Path("/o/c.ign")), 7) == [
         "qemu-system-x86_64", "-machine", "pc",
-        "-accel", "tcg,thread=multi", "-cpu", "max",
+        "-accel", "tcg,thread=multi",
+        "-cpu", "max,erms=off,fsrm=off,la57=off,smap=off,mpx=off,pku=off",
         "-smp", "1", "-m", "1024", "-uuid", "u-1",
         "-nodefaults", "-display", "none", "-boot", "order=c,strict=on",
         "-object", "rng-random,filename=/dev/urandom,id=rng0",
-        "-device", "virtio-rng-pci,rng=rng0",
+        "-device", "virtio-rng-pci,rng=rng0", "-device", "vmgenid,guid=auto",
         "-chardev", "socket,id=monitor,fd=7", "-mon", "chardev=monitor,mode=control",
-        "-chardev", "file,path=/o/console.txt,id=console", "-serial", "chardev:console",
+        "-chardev", "file,append=on,path=/o/console.txt,id=console", "-serial", "chardev:console",
         "-netdev", "user,id=net0,restrict=on,hostname=qemu0,hostfwd=tcp:127.0.0.1:0-:22",
         "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56",
         "-drive", f"if=none,id=disk0,format=qcow2,cache=unsafe,file={disk}",
@@ -61,7 +62,9 @@ def test_secure_boot_guards_the_variables(disk: Path) -> None:
     [
         ({"accelerator": "kvm"}, ["-accel", "kvm", "-cpu", "host"]),
         ({"network": True}, ["-netdev", "user,id=net0,restrict=off"]),
-        ({"interactive": True}, ["-chardev", "stdio,mux=on,signal=off,logfile=/o/console.txt"]),
+        ({"interactive": True},
+         ["-chardev", "stdio,mux=on,signal=off,logappend=on,logfile=/o/console.txt"]),
+        ({"incoming": True}, ["-incoming", "defer"]),
         ({"ports": {"j": Path("/o/a,b")}}, ["-chardev", "file,id=port0,path=/o/a,,b,append=on"]),
         ({"ports": {"j": Path("/o/j")}}, ["-device", "virtserialport,chardev=port0,name=j"]),
     ],
@@ -90,3 +93,29 @@ def test_a_raw_image_is_not_probed_by_qemu(tmp_path: Path) -> None:
     raw.write_bytes(bytes(512))
     argv = qemu.command(guest(raw), 3)
     assert f"if=none,id=disk0,format=raw,cache=unsafe,file={raw}" in argv
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"uuid": "u-2", "console": Path("/p/console.txt"), "incoming": True}, True),
+        ({"ports": {"j": Path("/p/j")}, "ignition": Path("/p/c.ign")}, True),
+        ({"memory": 2048}, False),
+        ({"cpus": 2}, False),
+        ({"network": True}, False),
+        ({"ports": {"k": Path("/o/j")}}, False),
+        ({"firmware": Firmware.UEFI, "pflash": (Path("/f/code"), Path("/f/vars"))}, False),
+    ],
+)
+def test_the_shape_of_a_guest_is_all_but_its_files(
+    disk: Path, changes: dict[str, object], same: bool
+) -> None:
+    facts = {"ports": {"j": Path("/o/j")}, "ignition": Path("/o/c.ign")}
+    one, other = guest(disk, **facts), guest(disk, **(facts | changes))
+    assert (qemu_state.shape(one) == qemu_state.shape(other)) is same
+    assert str(disk) not in " ".join(qemu_state.shape(one))
+
+
+def test_nvme_cannot_be_moved(disk: Path) -> None:
+    assert qemu_state.movable(guest(disk))
+    assert not qemu_state.movable(guest(disk, disks=(Disk(disk, "s", channel="nvme"),)))

@@ -1,0 +1,99 @@
+"""From what a machine is to be to what QEMU is given: disks, firmware, the whole guest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosa.kola.host import Host
+from cosa.kola.spec import DiskSpec, MachineSpec
+from cosa.tools import qemu
+from cosa.tools.qemu import Disk, Guest
+
+PRIMARY = "primary.qcow2"
+JOURNAL, IGNITION_JOURNAL = "journal.txt", "ignition-virtio-dump.txt"
+CONSOLE, CONFIG = "console.txt", "ignition.json"
+RECORD = (CONSOLE, JOURNAL, CONFIG)  # of a boot; a restored machine's goes on from it
+
+
+@dataclass(frozen=True)
+class Places:
+    """A machine's folders: what is kept of it, and what ends with it."""
+
+    results: Path
+    scratch: Path
+
+
+def attached(path: Path, spec: DiskSpec, serial: str, *, boot: bool = True) -> Disk:
+    """A disk as QEMU is given it."""
+    return Disk(
+        path, spec.serial or serial, spec.channel, spec.logical, spec.physical, spec.wwn, boot
+    )
+
+
+def disks(spec: MachineSpec, folder: Path) -> tuple[Disk, ...]:
+    """The machine's disks, as files in `folder` that may not exist yet; its own comes last."""
+    extra = (
+        attached(folder / f"disk{number}.qcow2", disk, f"disk{number}", boot=False)
+        for number, disk in enumerate(spec.disks, 1)
+    )
+    return (*extra, attached(folder / PRIMARY, spec.primary, "primary-disk"))
+
+
+def make_disks(spec: MachineSpec, folder: Path) -> tuple[Disk, ...]:
+    """Fresh disks: an overlay of the image, and empty ones."""
+    made = disks(spec, folder)
+    qemu.overlay(spec.image, made[-1].file, spec.primary.size)
+    for wanted, disk in zip(spec.disks, made, strict=False):
+        qemu.blank(disk.file, wanted.size)
+    return made
+
+
+def layer_disks(spec: MachineSpec, saved: Path, folder: Path) -> tuple[Disk, ...]:
+    """Fresh overlays of a saved machine's disks, which are not written to.
+
+    The saved disk's own note of where the image lies is not trusted: the same
+    image may have moved since.
+    """
+    made = disks(spec, folder)
+    for disk, frozen in zip(made, disks(spec, saved), strict=True):
+        below = spec.image if disk is made[-1] else None
+        qemu.overlay_of_overlay(frozen.file, below, disk.file)
+    return made
+
+
+def guest(
+    spec: MachineSpec,
+    host: Host,
+    uuid: str,
+    disks: tuple[Disk, ...],
+    places: Places,
+    *,
+    pflash: tuple[Path, Path] | None,
+) -> Guest:
+    """The guest to start; its files are in `places`."""
+    return Guest(
+        uuid=uuid,
+        disks=disks,
+        console=places.results / CONSOLE,
+        accelerator=host.accelerator,
+        firmware=spec.firmware,
+        pflash=pflash,
+        memory=spec.memory,
+        cpus=spec.cpus,
+        ignition=places.results / CONFIG,
+        ports={
+            qemu.JOURNAL_PORT: places.results / JOURNAL,
+            qemu.IGNITION_PORT: places.results / IGNITION_JOURNAL,
+        },
+        network=spec.network,
+    )
+
+
+def copy_present(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files with their modes, those that are there."""
+    for name in names:
+        if (source / name).exists():
+            shutil.copy(source / name, target / name)
