@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from cosa.compose import layers
-from cosa.core import fs
+from cosa.core import codeid, fs
 from cosa.core.store import Json, step_id
 from cosa.model.package import Package
 from cosa.model.treefile import Treefile
-from cosa.tools import ostree
+from cosa.tools import ostree, programs
 
-# Our own code that a commit comes from; where it changes, the result may.
-_CODE = ("core", "model", "tools", "compose")
+# Where the making of a commit begins; what they import counts as well.
+_CODE = ("compose.engine", "compose.tasks")
 
 
 def compose_inputs(
@@ -27,15 +27,16 @@ def compose_inputs(
     overrides_rootfs: Path | None,
     extra_layers: Mapping[str, Path],
 ) -> dict[str, Json]:
-    """Name to digest of everything that decides the commit but version, time, metadata, parent.
+    """Everything that decides the commit but version, time, metadata, parent.
 
-    The names are for people: `package kernel`, `overlay.d/05core`, `file x.sh`.
+    The names are for people: `package kernel`, `overlay.d/05core`, `file x.sh`. Values are
+    digests, or objects of them, so that what changed can be said to the file and key.
     """
     inputs: dict[str, Json] = {
         f"package {package.name}": f"{package.evra} {package.digest}" for package in packages
     }
-    inputs["treefile"] = _digest(_flat(tree))
-    inputs["treefile variables"] = _digest(json.dumps(dict(tree.variables), sort_keys=True))
+    inputs["treefile"] = _flat(tree)
+    inputs["treefile variables"] = dict(tree.variables)
     for source, dest in tree.add_files:
         # One source may be a folder; and the same file may go to two places.
         inputs[f"add-files {dest}"] = fs.tree_digest(source)
@@ -47,9 +48,9 @@ def compose_inputs(
         if check.path:
             inputs[f"{key} {check.path.name}"] = _file_digest(check.path)
     for layer in layers.of_treefile(tree, config, extra_layers, overrides_rootfs):
-        inputs[layer.title] = layer_digest(layer)
-    inputs["tools"] = _digest(json.dumps(tool_versions(), sort_keys=True))
-    inputs["cosa"] = code_digest()
+        inputs[layer.title] = layer_items(layer)
+    inputs["tools"] = dict(tool_versions())
+    inputs["code of cosa"] = codeid.modules_behind(*_CODE)
     return inputs
 
 
@@ -58,28 +59,30 @@ def input_digest(inputs: Mapping[str, Json]) -> str:
     return step_id("compose", inputs)
 
 
-def _flat(tree: Treefile) -> str:
-    """The flattened treefile without what does not reach the commit."""
-    flat = json.loads(tree.to_flat_json())
-    flat.pop("metadata", None)
-    # What the automatic version is made from; the version itself is not an input.
-    flat.pop("automatic-version-prefix", None)
-    return json.dumps(flat, sort_keys=True)
+def _flat(tree: Treefile) -> dict[str, Json]:
+    """The flattened treefile: all of it is in the commit, as usr/share/rpm-ostree/treefile.json."""
+    flat: dict[str, Json] = json.loads(tree.to_flat_json())
+    return flat
 
 
-def layer_digest(layer: layers.Layer) -> str:
-    """A layer as it will be laid over the tree: paths, modes after normalising, content."""
-    digest = hashlib.sha256()
+def layer_items(layer: layers.Layer) -> dict[str, Json]:
+    """A layer as it will be laid over the tree: by path its mode after normalising and content."""
+    found: dict[str, Json] = {}
     for item in layers.items(layer):
         body = item.target or ("" if item.is_dir else fs.sha256_file(item.source))
-        digest.update(f"{item.path}\0{item.mode:o}\0{body}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+        # A name need not be UTF-8, JSON has to be.
+        name = item.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        target = body.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        found[name] = f"{item.mode:o} {target}".rstrip()
+    return found
 
 
 @cache
 def tool_versions() -> dict[str, str]:
     """Versions of what is of the assembler and not of the tree."""
+    import platform
     import sqlite3
+    import zlib
 
     import rpm
 
@@ -87,18 +90,10 @@ def tool_versions() -> dict[str, str]:
         "ostree": ostree.version(),
         "rpm": str(rpm.__version__),
         "sqlite": sqlite3.sqlite_version,
+        "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "libselinux": programs.library_digest("libselinux.so.1"),
     }
-
-
-@cache
-def code_digest() -> str:
-    """Our own code, as far as a compose runs it."""
-    top = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for folder in _CODE:
-        for path in sorted((top / folder).rglob("*.py")):
-            digest.update(f"{path.relative_to(top)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _digest(text: str) -> str:

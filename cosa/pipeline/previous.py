@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cosa.core.errors import CosaError
 from cosa.model.meta import Meta
-from cosa.pipeline import record
+from cosa.pipeline import changes
 from cosa.pipeline.record import Earlier, Inputs, Made, Record
 from cosa.pipeline.workdir import Workdir
 
@@ -45,7 +45,7 @@ class Previous:
 
     def reasons(self, inputs: Inputs) -> list[str]:
         """Why a new build is made; empty when nothing changed."""
-        return record.differences(self.record.inputs, inputs)
+        return changes.texts(self.record.inputs, inputs)
 
 
 def find(workdir: Workdir, arch: str) -> Previous | None:

@@ -1,7 +1,9 @@
 """What a build was made from: `cosa-inputs.json` beside its meta.json.
 
-    inputs     area -> input -> digest: everything that decides the result
+    inputs     area -> input -> value or digest: everything that decides the result
     artefacts  name -> id of the step that made it
+    before     the build it was compared with, empty when there was none
+    reused     names of steps whose result was taken over instead of made
 
 The ids are computed from the inputs, so a result is taken over from an earlier
 build exactly when all that decides it is equal, and a difference can be named.
@@ -27,19 +29,27 @@ class Record:
 
     inputs: Inputs = field(default_factory=dict)
     artefacts: Mapping[str, str] = field(default_factory=dict)
+    before: str = ""
+    reused: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
         """The record in a build's folder; None when another tool made the build."""
         try:
             data = json.loads((folder / FILE).read_text())
-            return cls(data["inputs"], data["artefacts"])
+            return cls(
+                data["inputs"], data["artefacts"], data.get("before", ""),
+                tuple(data.get("reused", ())),
+            )  # fmt: skip
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, folder: Path) -> None:
         """Put the record into a build's folder."""
-        data = {"inputs": self.inputs, "artefacts": dict(self.artefacts)}
+        data = {
+            "inputs": self.inputs, "artefacts": dict(self.artefacts), "before": self.before,
+            "reused": list(self.reused),
+        }  # fmt: skip
         fs.atomic_write(folder / FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
@@ -65,18 +75,3 @@ class Earlier:
 def digest(area: str, inputs: Mapping[str, Json]) -> str:
     """The id of one area's inputs."""
     return step_id(area, inputs)
-
-
-def differences(old: Inputs, new: Inputs) -> list[str]:
-    """What changed, in words: `compose: package vim is new`, `image: image.yaml changed`."""
-    found = []
-    for area in dict.fromkeys([*new, *old]):
-        before, after = old.get(area, {}), new.get(area, {})
-        for name in sorted(set(before) | set(after)):
-            if name not in before:
-                found.append(f"{area}: {name} is new")
-            elif name not in after:
-                found.append(f"{area}: {name} is gone")
-            elif before[name] != after[name]:
-                found.append(f"{area}: {name} changed")
-    return found

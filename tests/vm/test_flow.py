@@ -102,7 +102,7 @@ def test_an_edit_of_the_image_definition_counts(workdir):
     base.write_text(base.read_text().replace("size: 10", "size: 11"))
     done = cosa(workdir, "build", "--skip-prune")
     assert workdir.latest() != before
-    assert "image.yaml changed" in done.stderr
+    assert "image.yaml: size 10 -> 11" in done.stderr
     info = subprocess.run(
         ["qemu-img", "info", "--output=json", workdir.image_path("qemu")],
         capture_output=True, check=True,

@@ -71,7 +71,7 @@ def test_a_new_package_makes_a_new_build(workdir, steps):
     steps.packages.append(steps.package("vim"))
     outcome = build(workdir, Options())
     assert outcome.build == "1.dev.1"
-    assert outcome.why == ("compose: package vim is new",)
+    assert outcome.why == ("package vim is new (5-1.noarch)",)
 
 
 def test_other_tools_make_new_images_of_the_same_commit(workdir, steps):
