@@ -23,6 +23,7 @@ from pathlib import Path
 import zstandard
 
 from cosa.compose import closure
+from cosa.compose.digests import Digests
 from cosa.compose.kernel import Kernel
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.tree import Tree
@@ -32,7 +33,8 @@ from cosa.core.store import Json, Store, step_id
 from cosa.tools import sandbox
 from cosa.tools.sandbox import Sandbox
 
-_VERSION = 1
+_VERSION = 2
+_EPOCH = 1
 _TIMEOUT = 1800.0
 _KEPT = 4  # images of earlier runs
 _LISTS = 8  # remembered lists of paths for one key
@@ -48,36 +50,6 @@ _NEVER = re.compile(
 )
 _NEVER_GENERIC = re.compile(_NEVER.pattern + r"|etc/systemd/(system|user)(/|$)")
 _SONAME = re.compile(r"(\.so)(\.[0-9.]+)+$")
-
-
-class Digests:
-    """Digests of a tree's files: of untouched cached objects without reading them."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    def of(self, rel: str) -> str:
-        """One value for type, mode, owner and content; empty when the path is absent."""
-        place = self._tree.path(rel)
-        try:
-            info = place.lstat()
-        except OSError:
-            return ""
-        if info.st_ino in self._tree.objects and stat.S_ISREG(info.st_mode):
-            return self._tree.objects[info.st_ino]
-        head = f"{info.st_mode:o}:{info.st_uid}:{info.st_gid}:"
-        if stat.S_ISLNK(info.st_mode):
-            return head + os.readlink(place)
-        return head + (fs.sha256_file(place) if stat.S_ISREG(info.st_mode) else "")
-
-    def below(self, rel: str) -> str:
-        """One value for everything below a path, itself included."""
-        digest = hashlib.sha256(f"{rel}\0{self.of(rel)}\0".encode())
-        place = self._tree.path(rel)
-        if place.is_dir() and not place.is_symlink():
-            for name, _ in self._tree.walk(rel):
-                digest.update(f"{name}\0{self.of(name)}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
 
 
 def names_digest(names: Iterable[str], *, hostonly: bool) -> str:
@@ -162,13 +134,15 @@ def _second_key(tree: Tree, key: Mapping[str, Json], paths: Sequence[str]) -> di
     return {**key, "files": {path: digests.of(path) for path in paths}}
 
 
-def build(tree: Tree, kernel: Kernel, args: Sequence[str], out: Path, *, epoch: int) -> Path:
+def build(tree: Tree, kernel: Kernel, args: Sequence[str], out: Path) -> Path:
     """Run dracut in the read-only tree; the finished image, in the folder `out`.
+
+    Its times are not the build's, or a kept image would differ from one made anew.
 
     Raises `initramfs/failed`.
     """
     out.mkdir()
-    env = sandbox.script_env(epoch) | {"DRACUT_NO_MKNOD": "1"}
+    env = sandbox.script_env(_EPOCH) | {"DRACUT_NO_MKNOD": "1"}
     box = Sandbox(root=tree.root, layers=None, env=env, binds={"/run/cosa/out": out})
     command = ["/usr/bin/dracut"]
     if "--reproducible" in (tree.read("usr/bin/dracut") or ""):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cosa.compose import policy, scripts
+from cosa.compose import kept, policy, scripts
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.plan import Plan
 from cosa.compose.scripts import Job, ScriptRun
@@ -20,7 +20,7 @@ from cosa.model.treefile import Treefile
 
 @dataclass(frozen=True)
 class Installation:
-    """What the scripts need. `overrides` are commits of layers that replaced packaged files."""
+    """What the scripts need. `overrides` maps packaged files that layers replaced to objects."""
 
     tree: Tree
     plan: Plan
@@ -29,7 +29,7 @@ class Installation:
     store: Store
     scratch: Path
     epoch: int
-    overrides: tuple[str, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -126,12 +126,13 @@ def _policy(job: Installation, farm: Tree, apart: Sequence[Job], inputs: dict[st
     """The policy's layer: from the cache, or by running its scripts on `farm`."""
     with events.step("SELinux policy") as step:
         upper = job.scratch / "policy-kept"
-        if policy.restore(job.store, inputs, upper):
+        if kept.restore(job.store, policy.STEP, inputs, upper):
             step.reuse()
             return upper
-        run = ScriptRun(farm, job.scratch, job.epoch, "policy")
+        # Not the build's time: the result is kept for builds of other days.
+        run = ScriptRun(farm, job.scratch, 0, "policy")
         for one in apart:
             run.run(one)
         policy.only_policy(run.layers.upper)
-        policy.keep(job.store, inputs, run.layers.upper)
+        kept.keep(job.store, policy.STEP, inputs, run.layers.upper)
         return run.layers.upper

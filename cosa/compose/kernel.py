@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosa.compose import closure, kept
+from cosa.compose.digests import Digests
+from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.scripts import ScriptRun
-from cosa.compose.tree import Tree
+from cosa.compose.tree import Tree, absorb
 from cosa.core import fs
 from cosa.core.errors import CosaError
+from cosa.core.store import Json, Store
 
 _MODULES = "usr/lib/modules"
 _BOOT = "usr/lib/ostree-boot"
+_DEPMOD = frozenset({"usr/bin/kmod", "bin/kmod", "usr/sbin/depmod", "sbin/depmod"})
+_DEPMOD_READS = ("etc/depmod.d", "usr/lib/depmod.d", "usr/local/lib/depmod.d")
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,27 @@ def _relative_hmac(tree: Tree, kernel: Kernel) -> None:
         tree.write(rel, f"{digest}  vmlinuz\n")
 
 
-def depmod(run: ScriptRun, kernel: Kernel) -> None:
-    """Index the kernel's modules with the tree's own depmod."""
-    run.program(["/usr/sbin/depmod", "-a", kernel.version], "depmod")
+def depmod(
+    tree: Tree, kernel: Kernel, packages: Sequence[PackageIndex], store: Store, scratch: Path
+) -> None:
+    """Index the kernel's modules with the tree's own depmod, or take the index kept of before."""
+    digests = Digests(tree)
+    makers = [
+        package.name for package in packages
+        if any(entry.path in _DEPMOD for entry in package.entries)
+    ]  # fmt: skip
+    inputs: dict[str, Json] = {
+        "kernel": kernel.version,
+        "files": {path: digests.below(path) for path in (kernel.folder, *_DEPMOD_READS)},
+        "packages": dict(closure.digests(closure.Packages(packages).closure(makers))),
+    }
+    upper = scratch / "depmod-kept"
+    if not kept.restore(store, "depmod", inputs, upper):
+        run = ScriptRun(tree, scratch, 0, "depmod")
+        run.program(["/usr/sbin/depmod", "-a", kernel.version], "depmod")
+        kept.keep(store, "depmod", inputs, run.layers.upper)
+        upper = run.layers.upper
+    absorb(upper, tree)
 
 
 def boot_copies(tree: Tree, kernel: Kernel) -> None:

@@ -179,13 +179,19 @@ def _inside(rel: str) -> str:
     return rel
 
 
-def apply(layer: Layer, tree: Tree, repo: ostree.Repo, writer: ostree.ObjectWriter) -> str:
-    """Lay a layer over the tree and commit it to the cache as `overlay/...`; its commit.
+def apply(
+    layer: Layer, tree: Tree, repo: ostree.Repo, writer: ostree.ObjectWriter
+) -> dict[str, str]:
+    """Lay a layer over the tree and commit it to the cache as `overlay/...`.
+
+    What comes back are the paths that were there and are another file now, each
+    with its object.
 
     Raises `compose/layer-conflict` with every path where a layer that may not
     replace anything differs from the tree.
     """
     problems = Problems()
+    replaced: dict[str, str] = {}
     root = ostree.TreeNode()
     default = ostree.Meta(stat.S_IFDIR | 0o755)
     root.describe(repo, default)
@@ -203,6 +209,8 @@ def apply(layer: Layer, tree: Tree, repo: ostree.Repo, writer: ostree.ObjectWrit
             meta = ostree.Meta(item.mode, target=item.target)
             csum = writer.write(meta) if item.target else writer.copy(item.source, meta)
             node.file(name, csum)
+            if _differs(item, csum, tree):
+                replaced[item.path] = csum
             if not _place(item, csum, layer, tree, repo):
                 problems.add(
                     "compose/layer-conflict",
@@ -214,7 +222,7 @@ def apply(layer: Layer, tree: Tree, repo: ostree.Repo, writer: ostree.ObjectWrit
         commit = repo.write_commit(root, ostree.variant("a{sv}", {}), timestamp=0)
         ref = layer.name if "/" in layer.name else f"overlay/{layer.name}"
         repo.set_refs({ref: commit})
-    return commit
+    return replaced
 
 
 def _folder(nodes: dict[str, ostree.TreeNode], path: str, repo: ostree.Repo) -> ostree.TreeNode:
@@ -249,6 +257,13 @@ def _place(item: Item, csum: str, layer: Layer, tree: Tree, repo: ostree.Repo) -
         os.link(repo.path / ostree.object_path(csum), place)
         tree.objects[place.lstat().st_ino] = csum
     return True
+
+
+def _differs(item: Item, csum: str, tree: Tree) -> bool:
+    """Whether something else is in an item's place."""
+    above, _, name = item.path.rpartition("/")
+    place = tree.resolve(above) / name
+    return os.path.lexists(place) and not _same(place, item, csum, tree)
 
 
 def _same(place: Path, item: Item, csum: str, tree: Tree) -> bool:

@@ -101,7 +101,7 @@ class _Compose:
             lambda: install.install(self._installation(tree, plan, packages, overrides)),
         )
         assert installed is not None
-        found = self._prepare(tree)
+        found = self._prepare(tree, packages)
         image = self._programs(tree, packages, found, installed)
         self._finish(tree, plan, found, image)
         return self._commit(tree, found)
@@ -136,19 +136,23 @@ class _Compose:
         tree = self.treefile
         return importer.Options(tree.readonly_executables, tree.ima, tree.ignore_devices)
 
-    def _lay_over(self, tree: Tree) -> list[str]:
-        """Lay the overlays over the packages; the commits of those that may replace files."""
+    def _lay_over(self, tree: Tree) -> dict[str, str]:
+        """Lay the overlays over the packages; what they replaced, by path."""
         found = layers.of_treefile(
             self.treefile, self.job.config, self.job.extra_layers, self.job.overrides_rootfs
         )
-        overrides = []
+        overrides: dict[str, str] = {}
         writer = ostree.ObjectWriter(self.cache.path)
         with events.step("overlays") as step:
             for layer in found:
-                commit = layers.apply(layer, tree, self.cache, writer)
-                if layer.replaces:
-                    overrides.append(commit)
-                    step.note(f"{layer.title} replaces files of packages")
+                replaced = layers.apply(layer, tree, self.cache, writer)
+                overrides |= replaced
+                if replaced:
+                    some = ", ".join(f"/{path}" for path in sorted(replaced)[:3])
+                    more = f" and {len(replaced) - 3} more" if len(replaced) > 3 else ""
+                    step.note(f"{layer.title} replaces {some}{more}")
+                elif layer.name == layers.OVERRIDES:
+                    step.note("overrides/rootfs adds files, replaces none")
             step.summary = f"{len(found)} layers"
         writer.close()
         return overrides
@@ -166,22 +170,20 @@ class _Compose:
             )  # fmt: skip
 
     def _installation(
-        self, tree: Tree, plan: Plan, packages: list[PackageIndex], overrides: list[str]
+        self, tree: Tree, plan: Plan, packages: list[PackageIndex], overrides: dict[str, str]
     ) -> install.Installation:
         return install.Installation(
             tree, plan, packages, self.treefile, self.store, self.scratch, self.job.epoch,
-            tuple(overrides),
+            overrides,
         )  # fmt: skip
 
-    def _prepare(self, tree: Tree) -> Kernel | None:
+    def _prepare(self, tree: Tree, packages: list[PackageIndex]) -> Kernel | None:
         """Changes that need no program, then the kernel's own index."""
         finalize.tidy(tree, self.treefile)
         postprocess.prepare(tree, self.treefile, self.job.version, self.scratch / "rpmdb")
         found = kernel.settle(tree)
         if found:
-            run = scripts.ScriptRun(tree, self.scratch, self.job.epoch, "depmod")
-            kernel.depmod(run, found)
-            absorb(run.layers.upper, tree)
+            kernel.depmod(tree, found, packages, self.store, self.scratch)
         return found
 
     def _programs(
@@ -225,9 +227,7 @@ class _Compose:
                 step.reuse()
             else:
                 folder = name.replace(" ", "-")
-                built = initramfs.build(
-                    tree, found, args, self.scratch / folder, epoch=self.job.epoch
-                )
+                built = initramfs.build(tree, found, args, self.scratch / folder)
                 image = cache.keep(tree, key, built)
             step.size = image.stat().st_size
         return image

@@ -13,16 +13,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cosa.compose import closure
-from cosa.compose.initramfs import Digests
+from cosa.compose import closure, translate
+from cosa.compose.digests import Digests
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.scripts import Job
-from cosa.compose.tree import Tree, link_tree
-from cosa.core import fs
-from cosa.core.store import Json, Store
+from cosa.compose.tree import Tree
+from cosa.core.store import Json
 
-_VERSION = 1
-_KEPT = 4  # results of earlier runs
+STEP = "selinux-policy"
+_VERSION = 2
 _POLICY_FILES = re.compile(
     r"usr/share/selinux/[^/]+/.*\.pp|etc/selinux/[^/]+/contexts/|var/lib/selinux/[^/]+/active/"
 )
@@ -62,34 +61,18 @@ def needed(jobs: Sequence[Job], packages: Sequence[PackageIndex]) -> set[str]:
 
 
 def key(
-    tree: Tree, jobs: Sequence[Job], packages: Sequence[PackageIndex], overrides: Sequence[str]
+    tree: Tree, jobs: Sequence[Job], packages: Sequence[PackageIndex], overrides: Mapping[str, str]
 ) -> dict[str, Json]:
-    """What decides how the policy comes out."""
+    """What decides how the policy comes out; of what layers replaced, its packages' own files."""
     digests = Digests(tree)
     needed = closure.Packages(packages).closure(job.package.name for job in jobs)
+    mine = {translate.merged(entry.path) for package in needed for entry in package.entries}
     return {
         "version": _VERSION,
         "packages": dict(closure.digests(needed)),
         "files": {path: digests.below(path) for path in _READ},
-        "overrides": list(overrides),
+        "overrides": {path: csum for path, csum in sorted(overrides.items()) if path in mine},
     }
-
-
-def keep(store: Store, inputs: Mapping[str, Json], upper: Path) -> None:
-    """Keep what the scripts wrote."""
-    with store.produce("selinux-policy", inputs) as out:
-        link_tree(upper, out / "upper")
-    store.trim("selinux-policy", _KEPT)
-
-
-def restore(store: Store, inputs: Mapping[str, Json], upper: Path) -> bool:
-    """Put what an earlier run's scripts wrote into the empty folder `upper`, if it was kept."""
-    found = store.find("selinux-policy", inputs)
-    if found is None:
-        return False
-    fs.remove_tree(upper)
-    link_tree(found / "upper", upper)
-    return True
 
 
 def only_policy(upper: Path) -> None:

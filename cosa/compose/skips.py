@@ -25,7 +25,7 @@ _IGNORED = (
     *((name, "posttrans") for name in (
         "filesystem", "fedora-release*", "microcode_ctl", "kernel", "kernel-core",
         "kernel-modules", "kernel-modules-*", "kernel-rt*", "kernel-debug*", "kernel-16k*",
-        "kernel-64k*", "kernel-automotive*",
+        "kernel-64k*", "kernel-automotive*", "linux-image-*",
     )),
     *((name, "transfiletriggerin") for name in ("systemd", "systemd-udev", "man-db", "filesystem")),
 )  # fmt: skip

@@ -93,13 +93,15 @@ def run(
     on_line: Callable[[str], None] | None = None,
     poll: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
+    tied: bool = True,
 ) -> Result:
     """Run a program to its end.
 
     `env` is added to the scrubbed environment, or is all of it with
     `clean_env`. `stdout` sends output to an open file instead of memory.
     `on_line` sees each line of stderr as it comes; `poll` is called several
-    times a second while we wait, and ends the program by raising. Raises `run/failed`
+    times a second while we wait, and ends the program by raising. `tied` False is for
+    programs that see to it themselves that they end with us. Raises `run/failed`
     (class STEP) for a non-zero status unless `check` is false, `run/timeout`
     after `timeout` seconds, `env/missing-tool` if there is no such program.
     """
@@ -108,6 +110,7 @@ def run(
         args, cwd=cwd, env=env, clean_env=clean_env,
         stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
         stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds,
+        tied=tied,
     )  # fmt: skip
     try:
         out, err = _communicate(process, input, timeout, on_line, poll)
@@ -164,6 +167,7 @@ def start(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
+    tied: bool = True,
 ) -> subprocess.Popen[bytes]:
     """Start a program that runs beside us (QEMU, a server); stop it with `end()`.
 
@@ -175,7 +179,7 @@ def start(
     if _stopping.is_set() and threading.current_thread() is not threading.main_thread():
         raise CosaError("run/stopping", "cosa is being stopped", exit_class=ExitClass.INTERRUPTED)
     process = subprocess.Popen(
-        [which(_TIED[0]), *_TIED[1:], *args], cwd=cwd,
+        [which(_TIED[0]), *_TIED[1:], *args] if tied else args, cwd=cwd,
         env=dict(env or {}) if clean_env else base_env(env),
         stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
         start_new_session=True,

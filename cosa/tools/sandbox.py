@@ -101,7 +101,9 @@ class Sandbox:
         ended then, with everything it started. Raises `compose/sandbox` when
         the sandbox itself cannot be set up.
         """
-        result = run.run(self.argv(program), input=data, timeout=timeout, check=False)
+        # bwrap ties itself to us (--die-with-parent); there are many short runs.
+        argv = self.argv(program)
+        result = run.run(argv, input=data, timeout=timeout, check=False, tied=False)
         if result.status != 0 and result.err.startswith("bwrap: "):
             raise CosaError(
                 "compose/sandbox",
