@@ -25,6 +25,8 @@ from cosa.pipeline import definition, locks, previous, prune, publish, versionin
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.inputs import inputs_of
 from cosa.pipeline.locks import Locks
+from cosa.pipeline.previous import Previous
+from cosa.pipeline.record import Inputs
 from cosa.pipeline.workdir import Workdir, basearch
 from cosa.tools.repofile import RepoConfig
 
@@ -191,12 +193,23 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
         )  # fmt: skip
 
 
-def _build(run: Run) -> Outcome:
+def inputs_now(workdir: Workdir, options: Options) -> tuple[Inputs, Previous | None]:
+    """What a build begun now would be made from, and the build it would be compared with."""
+    with _begun(workdir, options, _targets(options.targets, basearch())) as run:
+        return _inputs(run, _resolve(run)), previous.find(workdir, run.arch)
+
+
+def _inputs(run: Run, resolution: Resolution) -> Inputs:
     run.layers = {"usr-share-cosa": definition.share_layer(run.found, run.work)}
+    inputs = inputs_of(run.found, resolution, run.layers)
+    inputs["compose"] |= engines.inputs(run.engine)
+    return inputs
+
+
+def _build(run: Run) -> Outcome:
     resolution = _resolve(run)
     with events.step("compare inputs") as step:
-        inputs = inputs_of(run.found, resolution, run.layers)
-        inputs["compose"] |= engines.inputs(run.engine)
+        inputs = _inputs(run, resolution)
         before = previous.find(run.workdir, run.arch)
         reasons = before.reasons(inputs) if before else ["first build here"]
         if before and not reasons:

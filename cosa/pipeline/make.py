@@ -75,7 +75,7 @@ def extend(run: Run, before: Previous, inputs: Inputs, missing: Sequence[str]) -
     for artefact in made.values():
         fs.publish(run.work / "out" / artefact.path, before.folder / artefact.path)
     steps = dict(before.record.artefacts) | {name: each.step for name, each in made.items()}
-    Record(inputs, steps).write(before.folder)
+    Record(inputs, steps, before.record.before).write(before.folder)
     metadata.add_images(before.folder, made)
 
 

@@ -79,7 +79,9 @@ def write(facts: Facts, folder: Path, repo: Path) -> None:
     raw.chmod(0o444)
     if facts.archive:
         _write_config(found, folder)
-    Record(facts.inputs, {name: made.step for name, made in facts.artefacts.items()}).write(folder)
+    steps = {name: made.step for name, made in facts.artefacts.items()}
+    compared = facts.previous.parent.name if facts.previous else ""
+    Record(facts.inputs, steps, compared).write(folder)
     data = build_meta(facts) | differences(facts, CommitMeta.model_validate(metadata))
     metamerge.check(data, {}, str(folder / "meta.json"))
     Meta.of(data).write(folder / "meta.json")

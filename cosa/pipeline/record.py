@@ -3,7 +3,6 @@
     inputs     area -> input -> value or digest: everything that decides the result
     artefacts  name -> id of the step that made it
     before     the build it was compared with, empty when there was none
-    reused     names of steps whose result was taken over instead of made
 
 The ids are computed from the inputs, so a result is taken over from an earlier
 build exactly when all that decides it is equal, and a difference can be named.
@@ -30,17 +29,13 @@ class Record:
     inputs: Inputs = field(default_factory=dict)
     artefacts: Mapping[str, str] = field(default_factory=dict)
     before: str = ""
-    reused: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
         """The record in a build's folder; None when another tool made the build."""
         try:
             data = json.loads((folder / FILE).read_text())
-            return cls(
-                data["inputs"], data["artefacts"], data.get("before", ""),
-                tuple(data.get("reused", ())),
-            )  # fmt: skip
+            return cls(data["inputs"], data["artefacts"], data.get("before", ""))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -48,7 +43,6 @@ class Record:
         """Put the record into a build's folder."""
         data = {
             "inputs": self.inputs, "artefacts": dict(self.artefacts), "before": self.before,
-            "reused": list(self.reused),
         }  # fmt: skip
         fs.atomic_write(folder / FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
 

@@ -48,7 +48,7 @@ def test_a_change_in_two_areas_is_said_once():
 
 
 def test_kept_beside_the_build(tmp_path):
-    made = Record({"image": {"image.yaml": {"size": 1}}}, {"qemu": "id"}, "1.0", ("compose",))
+    made = Record({"image": {"image.yaml": {"size": 1}}}, {"qemu": "id"}, "1.0")
     made.write(tmp_path)
     assert Record.read(tmp_path) == made
 
