@@ -5,7 +5,7 @@ digest() { sha256sum | cut -c1-16; }
 
 # What the image is made from, of this checkout.
 image_inputs() {
-    (cd "$root" && sha256sum Containerfile assembler/*.sh assembler/*.txt assembler/go/*)
+    (cd "$root" && sha256sum Containerfile assembler/*.sh assembler/*.txt assembler/go/* assembler/upstream/*)
 }
 
 # A digest of everything the set-up depends on, found in some 20 ms.

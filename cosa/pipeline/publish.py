@@ -12,7 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from cosa.core import events, fs
+from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.pipeline.workdir import Workdir
 
@@ -38,6 +38,32 @@ def publish(workdir: Workdir, folder: Path, build: str, arch: str) -> Path:
     fs.publish(folder, final)
     _list(workdir, build, arch)
     return final
+
+
+def insert(workdir: Workdir, build: str, arch: str) -> None:
+    """List a build, as pipelines do that gather architectures from several machines.
+
+    Its files need not be here. Raises `builds/listed` when it is listed for `arch` already,
+    `builds/id` for what cannot be one.
+    """
+    if not build or "/" in build or build.startswith(".") or not arch or "/" in arch:
+        raise CosaError(
+            "builds/id", f"'{build}' for '{arch}' is no build", exit_class=ExitClass.USAGE
+        )
+    if not workdir.builds.is_dir():
+        raise CosaError(
+            "workdir/not-initialised", f"{workdir.root} has no builds/",
+            fix="name the working directory", exit_class=ExitClass.USAGE,
+        )  # fmt: skip
+    with store.lock(workdir.lock_file, "a build", wait=True):
+        recover(workdir)
+        found = workdir.read_builds()
+        if found.has(build, arch):
+            raise CosaError(
+                "builds/listed", f"build {build} is listed for {arch} already",
+                exit_class=ExitClass.USAGE,
+            )  # fmt: skip
+        found.with_build(build, arch).write(workdir.builds_json)
 
 
 def recover(workdir: Workdir) -> None:
