@@ -18,6 +18,9 @@ from cosa.core.store import Json
 from cosa.pipeline.record import Inputs
 
 _DIGEST = re.compile(r"\b(?:sha256:)?[0-9a-f]{40,64}\b")
+_MODE = re.compile(r"^[0-7]{5,6}(?: |$)")
+# What is not named after a file of the user's.
+_NAMES = {"overlay.d/usr-share-cosa": "the image definition kept in the commit"}
 _LONG = 60  # characters of a value worth showing
 
 
@@ -38,7 +41,8 @@ class Change:
     @property
     def subject(self) -> str:
         """`image.yaml: size`."""
-        return f"{self.name}: {self.key}" if self.key else self.name
+        name = _NAMES.get(self.name, self.name)
+        return f"{name}: {self.key}" if self.key else name
 
     @property
     def text(self) -> str:
@@ -72,9 +76,12 @@ def texts(old: Inputs, new: Inputs) -> list[str]:
 def _parts(old: Json, new: Json, key: str) -> Iterator[tuple[str, Json, Json]]:
     if old == new:
         return
+    if isinstance(new if old is None else old, Mapping):
+        old, new = old or {}, new or {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(set(old) | set(new)):
-            yield from _parts(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            if not _implied(name, old, new) and not _implied(name, new, old):
+                yield from _parts(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif isinstance(old, list) and isinstance(new, list) and _plain(old) and _plain(new):
         if any("\n" in str(item) for item in [*old, *new]):
             yield from _scripts(old, new, key)
@@ -88,6 +95,13 @@ def _parts(old: Json, new: Json, key: str) -> Iterator[tuple[str, Json, Json]]:
             yield f"order of {key}", _MARK, _MARK
     else:
         yield key, old, new
+
+
+def _implied(name: str, side: Mapping[str, Json], other: Mapping[str, Json]) -> bool:
+    """Whether a folder came or went with something in it, which says as much."""
+    if name in other or not str(side.get(name, "")).startswith("40"):
+        return False
+    return any(path.startswith(f"{name}/") for path in side if path not in other)
 
 
 def _scripts(old: list[Json], new: list[Json], key: str) -> Iterator[tuple[str, Json, Json]]:
@@ -116,5 +130,5 @@ def _shown(value: Json) -> str:
 
 
 def _value(value: Json, before: str, after: str) -> str:
-    text = _shown(value)
+    text = _MODE.sub("", _shown(value))
     return f"{before}{text}{after}" if text else ""
