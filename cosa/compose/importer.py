@@ -22,7 +22,7 @@ from cosa.compose.pkgindex import Entry, PackageIndex
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools import ostree
 from cosa.tools.rpmfile import PayloadEntry, RpmReader
-from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, text
+from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, sound, text
 
 # Part of every cached import's identity: raise it whenever an import comes out differently.
 VERSION = 3
@@ -56,16 +56,17 @@ def import_rpm(
     """
     with RpmReader(path) as reader:
         entries = tuple(_entries(reader, writer, options))
-        index = PackageIndex(
-            name=reader.package.name,
-            nevra=reader.package.nevra,
-            digest=digest,
-            entries=entries,
-            scriptlets=tuple(_settle(s, reader.header) for s in reader.scriptlets),
-            requires=_names(reader.header[rpm.RPMTAG_REQUIRENAME]),
-            provides=_names(reader.header[rpm.RPMTAG_PROVIDENAME]),
-        )
-        built = int(reader.header[rpm.RPMTAG_BUILDTIME] or 0)
+        with sound(path.name):
+            index = PackageIndex(
+                name=reader.package.name,
+                nevra=reader.package.nevra,
+                digest=digest,
+                entries=entries,
+                scriptlets=tuple(_settle(s, reader.header) for s in reader.scriptlets),
+                requires=_names(reader.header[rpm.RPMTAG_REQUIRENAME]),
+                provides=_names(reader.header[rpm.RPMTAG_PROVIDENAME]),
+            )
+            built = int(reader.header[rpm.RPMTAG_BUILDTIME] or 0)
     metadata = ostree.variant(
         "a{sv}",
         {
@@ -90,12 +91,13 @@ def cached(repo: ostree.Repo, commit: str, digest: str, options: Options) -> Pac
 
 
 def _entries(reader: RpmReader, writer: ostree.ObjectWriter, options: Options) -> Iterator[Entry]:
-    colors = reader.header[rpm.RPMTAG_FILECOLORS] or [0] * len(reader.files)
-    ima = reader.header[rpm.RPMTAG_FILESIGNATURES] if options.ima else None
-    extra = {
-        file.path: (color, ima[number] if ima else "")
-        for number, (file, color) in enumerate(zip(reader.files, colors, strict=True))
-    }
+    with sound(reader.path.name):
+        colors = reader.header[rpm.RPMTAG_FILECOLORS] or [0] * len(reader.files)
+        ima = reader.header[rpm.RPMTAG_FILESIGNATURES] if options.ima else None
+        extra = {
+            file.path: (color, ima[number] if ima else "")
+            for number, (file, color) in enumerate(zip(reader.files, colors, strict=True))
+        }
     sums = _contents(reader, writer, options, {path: sig for path, (_, sig) in extra.items()})
     for file in reader.files:
         if file.path not in sums:

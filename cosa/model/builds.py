@@ -55,13 +55,13 @@ class Builds(_Open):
     def read(cls, path: Path) -> Self:
         """The list in a file; empty when the file is absent. Raises `builds/malformed`."""
         try:
-            text = path.read_text()
+            text = path.read_bytes()
         except FileNotFoundError:
             return cls()
         return cls.parse(text, str(path))
 
     @classmethod
-    def parse(cls, text: str, name: str) -> Self:
+    def parse(cls, text: str | bytes, name: str) -> Self:
         """The list in a text; `name` is said in errors."""
         try:
             made = cls.model_validate(json.loads(text))
@@ -69,7 +69,7 @@ class Builds(_Open):
             raise CosaError(
                 "builds/malformed", f"not JSON: {err.msg}", Where(name, err.lineno, err.colno)
             ) from err
-        except (ValidationError, RecursionError) as err:
+        except (ValidationError, ValueError, RecursionError) as err:
             raise CosaError(
                 "builds/malformed", "this is not a list of builds", Where(name), why=str(err)
             ) from err

@@ -59,10 +59,10 @@ class Meta(_Open):
     @classmethod
     def read(cls, path: Path) -> Self:
         """The metadata in a file. Raises `meta/malformed`."""
-        return cls.parse(path.read_text(), str(path))
+        return cls.parse(path.read_bytes(), str(path))
 
     @classmethod
-    def parse(cls, text: str, name: str) -> Self:
+    def parse(cls, text: str | bytes, name: str) -> Self:
         """The metadata in a text; `name` is said in errors."""
         try:
             return cls.model_validate(json.loads(text))
@@ -79,6 +79,10 @@ class Meta(_Open):
             ) from err
         except RecursionError as err:
             raise CosaError("meta/malformed", "nested too deeply", Where(name)) from err
+        except ValueError as err:  # not UTF-8, or a number of thousands of digits
+            raise CosaError(
+                "meta/malformed", "this cannot be read", Where(name), why=str(err)
+            ) from err
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:

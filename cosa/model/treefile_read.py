@@ -386,6 +386,6 @@ def _without_unknown(value: dict[str, Any]) -> dict[str, Any]:
             ]
     for key in ("check-passwd", "check-groups"):
         if isinstance(value.get(key), dict):
-            wanted = {"file": "filename", "data": "entries"}.get(value[key].get("type"))
+            wanted = {"file": "filename", "data": "entries"}.get(str(value[key].get("type")))
             result[key] = {k: v for k, v in value[key].items() if k in ("type", wanted)}
     return result

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cosa.core.errors import CosaError, ExitClass
+
 MAGIC = bytes.fromhex("8eade80100000000")
 CHAR, INT8, INT16, INT32, INT64, STRING, BIN, STRING_ARRAY, I18N = range(1, 10)
 _WIDTH = {INT8: 1, INT16: 2, INT32: 4, INT64: 8}
@@ -66,5 +68,9 @@ def _entry(tag: int, kind: int, offset: int, count: int) -> bytes:
 def _chars(value: str) -> bytes:
     raw = value.encode("utf-8", "surrogateescape")
     if b"\0" in raw:
-        raise ValueError("a text with a NUL cannot stand in an RPM header")
+        raise CosaError(
+            "standin/text",
+            f"a text with a NUL cannot stand in an RPM header: {value[:60]!r}",
+            exit_class=ExitClass.UNTRUSTED,
+        )
     return raw

@@ -8,6 +8,7 @@ truncated archive from a finished one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +20,7 @@ MAX_HEADER = 1 << 16  # bytes of a long name or a PAX header
 MAX_FILE = (1 << 32) - 1  # what a cpio newc entry can hold
 MAX_TOTAL = 1 << 34
 MAX_MEMBERS = 1_000_000
+_DECIMAL = re.compile(rb"-?\d{1,18}(?:\.\d{0,18})?")
 CHUNK = 1 << 20
 
 FILE, HARDLINK, SYMLINK, CHARDEV, BLOCKDEV, DIRECTORY, FIFO = "0123456"
@@ -124,7 +126,7 @@ class TarStream:
             name = block[345:500].split(b"\0")[0] + b"/" + name
         name = extra.get("path", name)
         link = extra.get("linkpath", block[157:257].split(b"\0")[0])
-        size = int(extra.get("size", size))
+        size = int(_decimal(extra["size"])) if "size" in extra else size
         if kind == "7":  # "contiguous", which POSIX treats as a plain file
             kind = FILE
         if kind not in "0123456":
@@ -147,7 +149,7 @@ class TarStream:
             mode=_number(block[100:108]) & 0o7777,
             size=size if kind == FILE else 0,
             mtime=max(
-                0, int(float(extra["mtime"])) if "mtime" in extra else _number(block[136:148])
+                0, int(_decimal(extra["mtime"])) if "mtime" in extra else _number(block[136:148])
             ),
             user=_text(extra.get("uname", block[265:297].split(b"\0")[0])),
             group=_text(extra.get("gname", block[297:329].split(b"\0")[0])),
@@ -177,6 +179,13 @@ def _number(field_: bytes) -> int:
         return int(text, 8) if text else 0
     except ValueError:
         raise bad(f"a header holds {text!r} where a number belongs") from None
+
+
+def _decimal(text: bytes) -> float:
+    """A number of a PAX header; a time may have a sign and a fraction."""
+    if not _DECIMAL.fullmatch(text):
+        raise bad(f"a PAX header holds {text[:40]!r} where a number belongs")
+    return float(text) if b"." in text else int(text)
 
 
 def _pax(data: bytes) -> dict[str, bytes]:

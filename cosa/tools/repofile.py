@@ -157,7 +157,9 @@ def parse(
         if name == "main":
             continue
         if not _ID.match(name):
-            problems.add("repos/bad-id", f"{name!r} is no repository id", Where(path, start, 1))
+            problems.add(
+                "repos/bad-id", f"{name[:80]!r} is no repository id", Where(path, start, 1)
+            )
             continue
         yield _Section(path, variables, problems, options).build(name, Where(path, start, 1))
 
@@ -185,7 +187,9 @@ def _sections(text: str, path: str, problems: Problems) -> Iterator[tuple[str, i
             found = re.match(r"([\w.-]+)\s*[=:]\s*(.*)", stripped)
             if not found or current is None:
                 what = (
-                    "an option outside any [section]" if found else f"not understood: {stripped!r}"
+                    "an option outside any [section]"
+                    if found
+                    else f"not understood: {stripped[:80]!r}"
                 )
                 problems.add("repos/syntax", what, Where(path, number, 1))
                 continue

@@ -13,7 +13,9 @@ import io
 import lzma
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +34,7 @@ from cosa.tools.rpmheader import (
     package_of,
     quiet,
     refuse,
+    sound,
     text,
 )
 
@@ -85,19 +88,22 @@ class RpmReader:
     @cached_property
     def package(self) -> Package:
         """Identity from the header; place and digest are left empty."""
-        return package_of(self.header)
+        with sound(self.path.name):
+            return package_of(self.header)
 
     @cached_property
     def files(self) -> tuple[RpmFile, ...]:
         """Every path the header lists, ghosts included, in its order. Paths are checked."""
-        files = list_files(self.header)
+        with sound(self.path.name):
+            files = list_files(self.header)
         check_paths(files, self.path.name)
         return files
 
     @cached_property
     def scriptlets(self) -> tuple[Scriptlet, ...]:
         """All scripts and triggers."""
-        return tuple(list_scriptlets(self.header))
+        with sound(self.path.name):
+            return tuple(list_scriptlets(self.header))
 
     def payload(self) -> Iterator[PayloadEntry]:
         """The payload's members in order, each checked against the header.
@@ -107,15 +113,13 @@ class RpmReader:
         """
         os.lseek(self._file.fileno(), self._payload_at, os.SEEK_SET)
         raw = os.fdopen(os.dup(self._file.fileno()), "rb")
-        with raw, self._decompress(raw) as stream:
-            try:
-                yield from _members(stream, self.files, self.path.name)
-            except (EOFError, OSError, lzma.LZMAError, zstandard.ZstdError) as err:
-                refuse("rpm/payload", self.path.name, f"the payload is damaged ({err})")
+        with raw, self._decompress(raw) as stream, _unpacking(self.path.name):
+            yield from _members(stream, self.files, self.path.name)
 
     def _decompress(self, raw: IO[bytes]) -> IO[bytes]:
-        name = text(self.header[rpm.RPMTAG_PAYLOADCOMPRESSOR]) or "gzip"
-        form = text(self.header[rpm.RPMTAG_PAYLOADFORMAT]) or "cpio"
+        with sound(self.path.name):
+            name = text(self.header[rpm.RPMTAG_PAYLOADCOMPRESSOR]) or "gzip"
+            form = text(self.header[rpm.RPMTAG_PAYLOADFORMAT]) or "cpio"
         if form != "cpio":
             refuse("rpm/payload", self.path.name, f"payload format {form!r} is not known")
         # librpm's own streams are not reachable from Python; these read the same formats.
@@ -144,6 +148,14 @@ def read_header(file: IO[bytes], path: Path) -> rpm.hdr:
             return transaction.hdrFromFdno(file.fileno())
         except rpm.error as err:
             refuse("rpm/unreadable", path.name, f"its header is damaged ({err})")
+
+
+@contextmanager
+def _unpacking(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as err:
+        refuse("rpm/payload", what, f"the payload is damaged ({err})")
 
 
 def _members(stream: IO[bytes], files: Sequence[RpmFile], what: str) -> Iterator[PayloadEntry]:
@@ -186,7 +198,7 @@ def _members(stream: IO[bytes], files: Sequence[RpmFile], what: str) -> Iterator
             refuse(
                 "rpm/size", what, f"{path!r} has {size} bytes of data, its header says {entry.size}"
             )
-        data = _Bounded(stream, size)
+        data = _Bounded(stream, size, what)
         first = next((name for name in group if name in seen), path)
         yield PayloadEntry(
             entry, size, last or size > 0, first if first != path else None, data  # type: ignore[arg-type]
@@ -211,15 +223,18 @@ def _root_path(name: str, what: str) -> str:
 class _Bounded:
     """The data of one member: reads stop at its end, `drain` skips what nobody read."""
 
-    def __init__(self, stream: IO[bytes], size: int) -> None:
+    def __init__(self, stream: IO[bytes], size: int, what: str) -> None:
         self._stream = stream
         self._left = size
+        self._what = what
 
     def read(self, size: int = -1) -> bytes:
         want = self._left if size < 0 else min(size, self._left)
-        data = self._stream.read(want) if want else b""
-        if want and not data:
-            raise EOFError("it ends too early")
+        # Whoever reads this stands outside of `payload`.
+        with _unpacking(self._what):
+            data = self._stream.read(want) if want else b""
+            if want and not data:
+                raise EOFError("it ends too early")
         self._left -= len(data)
         if size < 0 and self._left:
             return data + self.read()

@@ -24,6 +24,7 @@ FLAG_CONFIG, FLAG_DOC, FLAG_NOREPLACE, FLAG_GHOST, FLAG_LICENSE, FLAG_ARTIFACT =
 
 # rpm's lib/rpmds.h: which event a trigger waits for.
 _SENSES = {1 << 16: "in", 1 << 17: "un", 1 << 18: "postun", 1 << 25: "prein"}
+_LONGEST = 300  # of what a message quotes from a package
 _SCRIPTS = ("pretrans", "prein", "postin", "preun", "postun", "posttrans", "verifyscript")
 _VERBS = {"prein": "pre", "postin": "post"}
 
@@ -91,7 +92,7 @@ def package_of(header: rpm.hdr) -> Package:
 
 def list_files(header: rpm.hdr) -> tuple[RpmFile, ...]:
     """The header's file list, unchecked."""
-    names = [text(name) for name in header[rpm.RPMTAG_FILENAMES] or ()]
+    names = _paths(header)
     count = len(names)
 
     def column(tag: int, default: object) -> Sequence[Any]:
@@ -123,6 +124,14 @@ def list_files(header: rpm.hdr) -> tuple[RpmFile, ...]:
         for path, mode, user, group, size, mtime, flags, digest, link, rdev, inode, caps, lang
         in rows
     )  # fmt: skip
+
+
+def _paths(header: rpm.hdr) -> list[str]:
+    """Folder and name put together; librpm's own RPMTAG_FILENAMES follows a bad index anywhere."""
+    folders = [text(name) for name in header[rpm.RPMTAG_DIRNAMES] or ()]
+    names = [text(name) for name in header[rpm.RPMTAG_BASENAMES] or ()]
+    indexes = header[rpm.RPMTAG_DIRINDEXES] or ()
+    return [folders[at] + name for at, name in zip(indexes, names, strict=True)]
 
 
 def check_paths(files: Sequence[RpmFile], what: str) -> None:
@@ -228,6 +237,18 @@ def _words(value: object) -> tuple[str, ...]:
     return (text(value),)
 
 
+@contextmanager
+def sound(what: str) -> Iterator[None]:
+    """Refuse the package `what` when its header turns out to be broken while the block reads it.
+
+    librpm checks a value only when it is asked for; the rest is tags of a wrong type or count.
+    """
+    try:
+        yield
+    except (rpm.error, ValueError, TypeError, IndexError, OverflowError) as err:
+        refuse("rpm/unreadable", what, f"its header does not hold together ({err})")
+
+
 # librpm's verbosity is global.
 _librpm = threading.RLock()
 
@@ -252,6 +273,8 @@ def text(value: object) -> str:
 
 def refuse(code: str, what: str, why: str) -> NoReturn:
     """Raise the error for a package file that must not be unpacked."""
+    if len(why) > _LONGEST:
+        why = f"{why[: _LONGEST // 2]} ... {why[-_LONGEST // 2 :]}"
     raise CosaError(
         code,
         f"the package {what} is refused: {why}",
