@@ -48,7 +48,7 @@ LATER = (
     "buildextend-extensions-container", "buildextend-legacy-oscontainer", "buildextend-secex",
     "buildfetch", "buildupload", "copy-container", "coreos-prune", "generate-release-meta",
     "imageupload-aliyun", "imageupload-aws", "imageupload-azure", "imageupload-gcp",
-    "imageupload-powervs", "import", "koji-upload", "oc-adm-release", "ore", "osbuild", "plume",
+    "imageupload-powervs", "koji-upload", "oc-adm-release", "ore", "osbuild", "plume",
     "powervs-replicate", "push-container", "push-container-manifest", "remote-build-container",
     "remote-session", "sign",
 )  # fmt: skip

@@ -24,8 +24,7 @@ def texts() -> dict[str, str]:
     """File name -> content."""
     lines = [f"{name}\n" for name in sorted(COMMANDS)]
     if _IMAGES in COMMANDS:
-        made = [name for name, row in PLATFORMS.items() if row.available]
-        lines += [f"buildextend-{name} {_IMAGES}\n" for name in sorted(made)]
+        lines += [f"buildextend-{name} {_IMAGES}\n" for name in sorted(PLATFORMS)]
     return {"commands.txt": _HEAD + "".join(lines), "v1.json": schemas.text("meta")}
 
 
