@@ -1,4 +1,4 @@
-"""`run`, `kola`: boot the image, look around in it, test it."""
+"""`run`: boot the image and look around in it."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def run(
     from cosa.kola.machine import Machine
     from cosa.kola.spec import MachineSpec, parse_disk
 
-    image = _image(qemu_image, build)
+    image = image_of(qemu_image, build)
     spec = MachineSpec(
         image=image,
         ignition=_config(ignition, butane),
-        firmware=_firmware(firmware),
+        firmware=firmware_of(firmware),
         memory=memory,
         cpus=smp or parallel.jobs(),
         kargs=tuple(kargs.split()),
@@ -96,79 +96,7 @@ def run(
         return result.status
 
 
-@command(
-    group="Machines",
-    passthrough="words",
-    iterable=["tag"],
-    short={"parallel": "j"},
-    metavar={
-        "parallel": "N|auto", "output": "DIR", "qemu_image": "FILE", "build": "ID", "tag": "TAG",
-        "qemu_memory": "MIB", "qemu_firmware": "bios|uefi|uefi-secure", "tests": "DIR",
-        "extend_timeout_percentage": "N", "words": "run|list [GLOB...] [PYTEST OPTION...]",
-    },
-    help={
-        "parallel": "workers side by side; default by processors and memory",
-        "output": "where results go; default tmp/kola, or below $ARTIFACT_DIR",
-        "qemu-image": "test this disk image instead of a build's",
-        "build": "test this build's image; default the latest",
-        "tag": "tests with this tag, or with !TAG all but those; may be repeated",
-        "qemu-memory": "memory a machine has at least; default 1024",
-        "qemu-firmware": "firmware of tests that name none; default bios",
-        "tests": "folder of the tests; default cosa's own",
-        "extend-timeout-percentage": "stretch every time-out",
-        "json": "list as JSON",
-        "words": "what to do (run by default), names to select, and options of pytest",
-    },
-)  # fmt: skip
-def kola(
-    _c: Context,
-    words: list[str],
-    *,
-    parallel: str = "auto",
-    output: str = "",
-    qemu_image: str = "",
-    build: str = "",
-    tag: list[str] | None = None,
-    qemu_memory: int = 1024,
-    qemu_firmware: str = "bios",
-    tests: str = "",
-    extend_timeout_percentage: int = 0,
-    json: bool = False,
-) -> None:
-    """Test the latest image: `kola run`, `kola list`."""
-    from cosa.cli import kolawords
-    from cosa.kola import session
-
-    asked = kolawords.split(words, {
-        "parallel": parallel, "output": output, "qemu_image": qemu_image, "build": build,
-        "tag": list(tag or ()), "qemu_memory": qemu_memory, "qemu_firmware": qemu_firmware,
-        "tests": tests, "extend_timeout_percentage": extend_timeout_percentage, "json": json,
-    })  # fmt: skip
-    folder = Path(asked.tests).absolute() if asked.tests else kolawords.own_tests()
-    if asked.verb == "list":
-        wanted = session.Run(folder, Path(), Path(), globs=asked.globs, tags=asked.tags)
-        kolawords.print_list(session.collect(wanted), as_json=asked.json)
-        return
-    image = _image(asked.qemu_image, asked.build)
-    session.run(
-        session.Run(
-            tests=folder,
-            image=image.absolute(),
-            output=_output(asked.output),
-            build=None if asked.qemu_image else image.parent.absolute(),
-            accelerator=accelerator(),
-            globs=asked.globs,
-            tags=asked.tags,
-            workers=kolawords.workers(asked.parallel),
-            memory=asked.qemu_memory,
-            firmware=_firmware(asked.qemu_firmware),
-            patience=1 + asked.extend_timeout_percentage / 100,
-            extra=asked.extra,
-        )
-    )
-
-
-def _image(qemu_image: str, build: str) -> Path:
+def image_of(qemu_image: str, build: str) -> Path:
     """The disk to boot: a file named outright, or that of a build."""
     from cosa.core.errors import CosaError, ExitClass
     from cosa.pipeline.workdir import Workdir
@@ -198,7 +126,8 @@ def _config(ignition: str, butane: str) -> Config | None:
     return checked.config
 
 
-def _firmware(name: str) -> Firmware:
+def firmware_of(name: str) -> Firmware:
+    """The firmware of this name. Raises `usage/option-value`."""
     from cosa.cli.parse import nearest, usage_error
     from cosa.tools.qemu import Firmware
 
@@ -227,8 +156,14 @@ def accelerator() -> str:
     return chosen
 
 
-def _output(given: str) -> Path:
+def output_of(given: str, name: str = "kola") -> Path:
+    """Where results go: what was said, else below $ARTIFACT_DIR or the working directory's tmp."""
     if given:
         return Path(given).absolute()
     artifacts = os.environ.get("ARTIFACT_DIR")
-    return (Path(artifacts) if artifacts else settings().workdir / "tmp") / "kola"
+    return (Path(artifacts) if artifacts else settings().workdir / "tmp") / name
+
+
+def saved_machines() -> Path:
+    """The cache of machines that were booted once and are restored since."""
+    return Path(os.environ.get("COSA_CACHE") or Path.home() / ".cache/cosa") / "machines"

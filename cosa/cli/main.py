@@ -41,7 +41,7 @@ COMMANDS = {
     "basearch": "inspect",
     "manifest": "manifest",
     "run": "machines",
-    "kola": "machines",
+    "kola": "kola",
     "standin": "standin",
     "schema": "schema",
     "doctor": "doctor",

@@ -53,7 +53,7 @@ def quickstart(_c: Context, *, config: str = "", no_test: bool = False) -> None:
 def _smoke_test(workdir: Workdir, output: Path) -> None:
     """Boot the image once and run the tests that share that machine."""
     from cosa.cli import kolawords
-    from cosa.cli.machines import accelerator
+    from cosa.cli.machines import accelerator, saved_machines
     from cosa.kola import session
 
     image = workdir.image_path("qemu")
@@ -65,5 +65,6 @@ def _smoke_test(workdir: Workdir, output: Path) -> None:
             build=image.parent,
             accelerator=accelerator(),
             tags=("smoke",),
+            saved=saved_machines(),
         )
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cosa.core import clock
 from cosa.kola.denylist import Decision, Denylist, Entry, Subject, load
 from cosa.kola.external import ExternalTest, Root
 from cosa.kola.metadata import Metadata
@@ -64,7 +65,11 @@ class Choice:
     @cached_property
     def date(self) -> dt.date:
         """The day that snoozes and new tests are measured by."""
-        return dt.date.fromisoformat(self.today) if self.today else dt.datetime.now(dt.UTC).date()
+        return (
+            dt.date.fromisoformat(self.today)
+            if self.today
+            else dt.datetime.fromtimestamp(clock.wall(), dt.UTC).date()
+        )
 
     @cached_property
     def denylist(self) -> Denylist:
@@ -72,6 +77,13 @@ class Choice:
         subject = Subject(self.stream, self.arch, self.platform, self.osversion)
         entries: list[Entry] = [entry for path in self.denylists for entry in load(Path(path))]
         return Denylist(entries, subject, self.date)
+
+    def check(self) -> None:
+        """Raise for what is wrong with the words themselves, before anything is collected."""
+        for glob in (*self.globs, *self.denied):
+            glob_matches(glob.removeprefix("!"), "")
+        for name in ("shard", "denylist"):
+            getattr(self, name)
 
     def external_roots(self) -> list[Root]:
         """Where external tests are."""
@@ -114,6 +126,3 @@ class Choice:
         if not decision.action and meta and meta.is_new(self.date):
             return Decision("warn", f"new: of {meta.creation_date}")
         return decision
-
-
-FIELDS = tuple(field.name for field in fields(Choice))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from cosa.core import clock
 from cosa.kola.judges import Bench, Finding, plain
 
 # A phase starts with a line; a reboot runs through them again from the top. Matched against
@@ -39,6 +40,8 @@ _RANK = {
         ("firmware", "bootloader", "kernel", "initramfs", "userspace", "login")
     )
 }
+# The kernel's own lines of a journal, and those it hands to the audit log.
+_KERNEL = re.compile(r" (?:kernel|audit\[\d+\]): ")
 _KEPT = 400  # lines kept in memory for error messages
 
 
@@ -50,6 +53,9 @@ class Console:
         self.phase = START
         self.findings: list[Finding] = []
         self.boots = 0  # kernels seen starting
+        # (phase, seconds since we began to follow) of each phase's first line
+        self.times: list[tuple[str, float]] = []
+        self._since = clock.monotonic()
         self._bench = Bench(tolerate)
         self._offset = 0
         self._part = ""
@@ -118,6 +124,8 @@ class Console:
                 self.boots += 1
             # Only firmware and kernel start a boot anew; other phases never go back.
             if name in ("firmware", "kernel") or _RANK[name] > _RANK[self.phase]:
+                if name != self.phase or not self.times:
+                    self.times.append((name, round(clock.monotonic() - self._since, 1)))
                 self.phase = name
             return
 
@@ -140,4 +148,4 @@ class KernelLog:
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         lines = whole.decode("utf-8", "replace").splitlines()
-        return [found for line in lines if " kernel: " in line for found in self._bench.hear(line)]
+        return [found for line in lines if _KERNEL.search(line) for found in self._bench.hear(line)]

@@ -20,7 +20,7 @@ from cosa.kola.image import Build
 from cosa.kola.machine import Machine
 from cosa.kola.spec import GIB, MachineSpec, parse_disk
 from cosa.tools import butane
-from cosa.tools.butane import Config
+from cosa.tools.butane import Config, combined
 from cosa.tools.qemu import Firmware
 
 # Words of Butane and Ignition for a version they do not know yet.
@@ -36,7 +36,7 @@ class Provider(Protocol):
     def defaults(self) -> MachineSpec:
         """The machine of tests that ask for nothing."""
 
-    def fresh(self, item: ExtItem, spec: MachineSpec, name: str, *, saved: bool) -> Machine:
+    def fresh(self, spec: MachineSpec, name: str, *, saved: bool) -> Machine:
         """A machine, which the caller closes; files go to a folder of this name."""
 
     def used(self, item: ExtItem, machine: Machine) -> None:
@@ -51,15 +51,27 @@ class ExtFolder(pytest.Directory):
 
     tests: tuple[ExternalTest, ...] = ()
     copies = 1
+    provider: Provider
 
-    def collect(self) -> Iterator[pytest.Item]:
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
         """Its tests."""
         for copy in range(self.copies):
             for test in self.tests:
                 suffix = str(copy) if self.copies > 1 else ""
                 item: ExtItem = ExtItem.from_parent(self, name=test.name + suffix)
                 item.test = replace(test, name=test.name + suffix)
+                item.provider = self.provider
                 yield item
+
+
+class NativeFolder(ExtFolder):
+    """A folder that has tests in Python too."""
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Both kinds."""
+        assert self.parent
+        yield from pytest.Dir.from_parent(self.parent, path=self.path).collect()
+        yield from super().collect()
 
 
 class ExtItem(pytest.Item):
@@ -103,8 +115,9 @@ class ExtItem(pytest.Item):
             ours = extrun.unit_config(test, archive)
             spec = replace(spec, ignition=combined(defaults.ignition, config, ours))
         saved = config is None and not spec.firstboot_kargs
-        machine = self.provider.fresh(self, spec, test.name, saved=saved)
+        machine = self.provider.fresh(spec, test.name, saved=saved)
         self._own = machine
+        self.provider.used(self, machine)
         self._runner = extrun.Runner(machine, test, machine.started)
         if self._runner.checks:
             basecheck.check(machine, test.unit, "at login")
@@ -175,13 +188,7 @@ class SharedMachine:
             configs += [*([config] if config else []), extrun.unit_config(test)]
         network = any("needs-internet" in test.tags for test in self.bucket.members)
         spec = replace(defaults, ignition=combined(defaults.ignition, *configs), network=network)
-        return item.provider.fresh(item, spec, self.bucket.name, saved=False)
-
-
-def combined(*configs: Config | None) -> Config | None:
-    """One config of several, later ones counting more."""
-    given = [config for config in configs if config is not None]
-    return butane.merge(*given) if len(given) > 1 else (given[0] if given else None)
+        return item.provider.fresh(spec, self.bucket.name, saved=False)
 
 
 def load_config(test: ExternalTest) -> Config | None:

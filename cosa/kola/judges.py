@@ -1,15 +1,15 @@
 """Judges: lines of a console or a kernel log that mean something is broken.
 
 One table. A fatal judge ends the machine the moment its line appears, since
-nothing good follows; the others fail the test that was running when the line
-came. The patterns are those upstream's kola looks for, plus what an
+nothing good follows; an error fails the test that was running when the line
+came; a warning is told. The patterns are those upstream's kola looks for, plus what an
 Ignition failure looks like where no virtio port reports it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -22,7 +22,12 @@ class Judge:
     meaning: str
     fatal: bool = False
     at_least: int = 1  # how many lines make it count
-    pardon: Callable[[re.Match[str]], bool] | None = None
+    warns: bool = False  # told in reports, but no failure
+
+    @property
+    def severity(self) -> str:
+        """`fatal` ends the machine, `error` fails the test, `warning` is only told."""
+        return "fatal" if self.fatal else "warning" if self.warns else "error"
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,16 @@ class Finding:
         return f"{self.judge.meaning}: {self.line.strip()}"
 
 
-def _judge(flag: str, pattern: str, meaning: str, *, fatal: bool = False, least: int = 1) -> Judge:
-    return Judge(flag, re.compile(pattern), meaning, fatal, least)
+def _judge(
+    flag: str,
+    pattern: str,
+    meaning: str,
+    *,
+    fatal: bool = False,
+    least: int = 1,
+    warns: bool = False,
+) -> Judge:
+    return Judge(flag, re.compile(pattern), meaning, fatal, least, warns)
 
 
 JUDGES: tuple[Judge, ...] = (
@@ -79,6 +92,12 @@ JUDGES: tuple[Judge, ...] = (
     _judge("ordering-cycle", r"[Oo]rdering cycle found", "units order in a cycle"),
     _judge("oom", r"invoked oom-killer", "out of memory"),
     _judge("generator", r"systemd\S*generators?/\S+ failed with", "a systemd generator failed"),
+    # What a permissive system would have forbidden is worth knowing, but nothing was broken.
+    _judge("selinux", r"avc:\s+denied .*permissive=0", "SELinux forbade something"),
+    _judge(
+        "selinux-permissive", r"avc:\s+denied .*permissive=1",
+        "SELinux would have forbidden something", warns=True,
+    ),
     _judge("soft-lockup", r"rcu: INFO: rcu_\w+ self-detected stall", "the kernel stalls", least=3),
 )  # fmt: skip
 

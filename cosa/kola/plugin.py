@@ -1,8 +1,9 @@
-"""The pytest plugin: selection, machines as fixtures, verdicts of console and kernel log.
+"""The pytest plugin: options, machines as fixtures, verdicts of console and kernel log.
 
 Loaded by `cosa kola`; a test may also be run by plain pytest with
 `-p cosa.kola.plugin --kola-image FILE`. With pytest-xdist each worker has its
-own machines; `session` hands each the tests that share one together.
+own machines; `session` hands each the tests that share one together. Which
+tests there are and which run is `collect`'s.
 """
 
 from __future__ import annotations
@@ -10,29 +11,31 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cosa.core import events
+from cosa.core import events, fs
 from cosa.core.errors import CosaError
+from cosa.kola.collect import Collection
+from cosa.kola.extitem import ExtItem
 from cosa.kola.host import Host
 from cosa.kola.image import Build
+from cosa.kola.items import BAD, group_of, name_of, request_of
 from cosa.kola.machine import Machine
+from cosa.kola.outcome import FOLDER_KEY, MACHINE_KEY
 from cosa.kola.pool import Pool
-from cosa.kola.report import MACHINE_KEY, NAME_KEY, PROGRESS, Reporter
-from cosa.kola.request import Request, from_marks, name_for
+from cosa.kola.report import PROGRESS, TIMELINE, Reporter
+from cosa.kola.request import Request
 from cosa.kola.saved import Shelf
-from cosa.kola.spec import MachineSpec
+from cosa.kola.spec import MachineSpec, parse_disk
 from cosa.tools.qemu import Firmware
 
 _POOL = pytest.StashKey[Pool]()
-_REQUEST = pytest.StashKey[Request]()
 _USED = pytest.StashKey[list[Machine]]()
 _FOUND = pytest.StashKey[list[str]]()
-_BAD = pytest.StashKey[CosaError]()
+_COLLECTION = pytest.StashKey[Collection]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +54,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--kola-tag", action="append", default=[], metavar="TAG", help="tests by tag; !TAG excludes"
     )
+    add("--kola-choice", default="", metavar="JSON", help="all else that selects (kola/choice.py)")
+    add("--kola-append", default="", metavar="JSON", help="Ignition every machine gets")
+    add("--kola-primary", default="", metavar="DISK", help="how the system's disk is attached")
+    add("--kola-shell", action="store_true", help="a shell in the guest when a test fails")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,68 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "kola(**request): the machine a test needs (kola/request.py)"
     )
+    config.stash[_COLLECTION] = Collection(config, _Provider(config))
+    config.pluginmanager.register(config.stash[_COLLECTION], "kola-collection")
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(Reporter(config), "kola-reporter")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name the tests, choose, and put those of one machine side by side, by stage."""
-    for item in items:
-        marks = [mark.kwargs for mark in item.iter_markers("kola")]
-        callspec = getattr(item, "callspec", None)
-        function = getattr(item, "originalname", item.name)
-        name = name_for(item.path, function, callspec.id if callspec else "")
-        item.user_properties.append((NAME_KEY, name))
-        try:
-            item.stash[_REQUEST] = from_marks(marks, name)
-        except CosaError as err:
-            item.stash[_REQUEST], item.stash[_BAD] = Request(), err
-    chosen = [item for item in items if _wanted(config, item)]
-    dropped = [item for item in items if item not in chosen]
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-    first: dict[str, int] = {}
-    for position, item in enumerate(chosen):
-        first.setdefault(group_of(item), position)
-    chosen.sort(key=lambda item: (first[group_of(item)], item.stash[_REQUEST].stage))
-    items[:] = chosen
-
-
-def name_of(item: pytest.Item) -> str:
-    """The name by which people know a test."""
-    return str(dict(item.user_properties)[NAME_KEY])
-
-
-def request_of(item: pytest.Item) -> Request:
-    """What a test asks for."""
-    return item.stash[_REQUEST]
-
-
-def group_of(item: pytest.Item) -> str:
-    """Tests with the same group share a machine.
-
-    Where machines are restored in seconds, tests that only look need not wait for those
-    that change the machine: they have one of their own.
-    """
-    if "machine" not in getattr(item, "fixturenames", ()):
-        return name_of(item)
-    wanted = item.stash[_REQUEST]
-    changing = bool(wanted.stage and item.config.option.kola_saved and not wanted.cold)
-    return f"shared-{wanted.machine_key()}{'-changed' if changing else ''}"
-
-
-def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
-    """With globs a name *or* a tag selects; without, tags filter; `!tag` always excludes."""
-    globs, tags = config.option.kola_select, config.option.kola_tag
-    have = set(item.stash[_REQUEST].tags)
-    if have & {tag[1:] for tag in tags if tag.startswith("!")}:
-        return False
-    wanted = {tag for tag in tags if not tag.startswith("!")}
-    by_name = any(fnmatchcase(name_of(item), glob) for glob in globs)
-    if globs:
-        return by_name or bool(have & wanted)
-    return not wanted or bool(have & wanted)
 
 
 @pytest.fixture(scope="session")
@@ -193,10 +142,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """After a test, ask the judges of the machines it used; they can fail one that passed."""
     try:
         result = yield
+    except BaseException:
+        if item.config.option.kola_shell:
+            _shell(item)
+        raise
     finally:
-        found = [str(finding) for used in _used(item) for finding in used.findings()]
-        item.stash[_FOUND] = found
-    if found:
+        heard = [finding for used in _used(item) for finding in used.findings()]
+        found = item.stash[_FOUND] = [str(f) for f in heard if not f.judge.warns]
+    if found and item.config.stash[_COLLECTION].choice.denylist.console_warns:
+        item.add_report_section("call", "stdout", "warnings of the console:\n" + "\n".join(found))
+    elif found:
         pytest.fail("while the test ran: " + "; ".join(found), pytrace=False)
     return result
 
@@ -209,7 +164,9 @@ def pytest_runtest_makereport(
     report = yield
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, CosaError):
-        report.longrepr = "\n".join(filter(None, (str(error), error.why, error.fix)))
+        findings = [f"{p.where or ''} {p.what}".strip() for p in error.problems]
+        words = (str(error), *findings, error.why, error.fix)
+        report.longrepr = "\n".join(dict.fromkeys(word for word in words if word))
     if report.failed:
         if found := item.stash.get(_FOUND, []):
             report.sections.append(("Captured stdout: what the judges found", "\n".join(found)))
@@ -226,6 +183,12 @@ def pytest_runtest_teardown(
 ) -> Generator[None, object, object]:
     """Close a shared machine when the next test does not want it."""
     result = yield
+    for used in _used(item):
+        if not used.restored and used.console.times:
+            fs.atomic_write(used.folder / TIMELINE, json.dumps(used.console.times) + "\n")
+    alone = nextitem is None or group_of(nextitem) != group_of(item)
+    if alone and isinstance(item, ExtItem) and item.bucket:
+        item.bucket.close()
     if _POOL in item.config.stash and (nextitem is None or group_of(nextitem) != group_of(item)):
         item.config.stash[_POOL].finish_shared()
     return result
@@ -251,14 +214,18 @@ def _defaults(config: pytest.Config) -> MachineSpec:
     if not option.kola_image:
         raise CosaError("usage/kola", "no image to test: name one with --kola-image")
     return MachineSpec(
-        option.kola_image, memory=option.kola_memory, firmware=Firmware(option.kola_firmware)
+        option.kola_image,
+        ignition=json.loads(option.kola_append) if option.kola_append else None,
+        memory=option.kola_memory,
+        firmware=Firmware(option.kola_firmware),
+        primary=parse_disk(option.kola_primary),
     )
 
 
 def _request(item: pytest.Item) -> Request:
-    if _BAD in item.stash:
-        raise item.stash[_BAD]
-    return item.stash[_REQUEST]
+    if BAD in item.stash:
+        raise item.stash[BAD]
+    return request_of(item)
 
 
 def _used(item: pytest.Item) -> list[Machine]:
@@ -270,24 +237,37 @@ def _note(item: pytest.Item, machine: Machine) -> None:
     machine.users += 1
     way = "restored" if machine.restored else "booted"
     item.user_properties.append((MACHINE_KEY, way if machine.users == 1 else "shared"))
+    item.user_properties.append((FOLDER_KEY, str(machine.folder)))
     _used(item).append(machine)
 
 
-def listing(items: list[pytest.Item]) -> list[dict[str, object]]:
-    """What `cosa kola list --json` prints, in upstream's words."""
-    rows = []
-    for item in items:
-        text = (getattr(item, "obj", None) and item.obj.__doc__) or ""  # type: ignore[attr-defined]
-        rows.append(
-            {
-                "Name": name_of(item), "Platforms": ["qemu"], "Architectures": ["x86_64"],
-                "Distros": [], "Tags": list(request_of(item).tags),
-                "Description": text.strip().partition("\n")[0],
-            }
-        )  # fmt: skip
-    return rows
+def _shell(item: pytest.Item) -> None:
+    """Let a person look around in the machine of a failed test."""
+    usable = [used for used in _used(item) if used.usable]
+    if usable:
+        capture = item.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"{name_of(item)} failed; this is its machine, exit to go on")
+            usable[-1].shell()
 
 
-def to_json(rows: list[dict[str, object]]) -> str:
-    """The rows as JSON text."""
-    return json.dumps(rows, indent=2)
+class _Provider:
+    """Gives external tests their machines."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def defaults(self) -> MachineSpec:
+        return _defaults(self._config)
+
+    def fresh(self, spec: MachineSpec, name: str, *, saved: bool) -> Machine:
+        pool = _pool(self._config)
+        pool.drop_shared()
+        return pool.fresh(spec, name, checks=False, saved=saved)
+
+    def used(self, item: ExtItem, machine: Machine) -> None:
+        _note(item, machine)
+
+    def build(self) -> Build | None:
+        folder = self._config.option.kola_build
+        return Build(folder) if folder else None

@@ -1,59 +1,30 @@
-"""Results: lines while tests run, a closing table, and upstream's report files."""
+"""Results as people see them: lines while tests run, a closing table; the files beside."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from cosa.core import clock, fs
 from cosa.core.errors import CosaError, ExitClass
+from cosa.kola import formats
+from cosa.kola.outcome import NAME_KEY, Outcome, counts, verdict
 
-NAME_KEY = "kola-name"
-MACHINE_KEY = "kola-machine"  # how the test's machine came up: booted, restored or shared
 PROGRESS = "kola-progress"  # instead of a file's name: the line is about a boot
 MARK = ".harness_temp"  # upstream's: a folder that has it may be wiped
-_RANK = {"PASS": 0, "SKIP": 1, "FAIL": 2}
-
-
-@dataclass
-class Outcome:
-    """How a test went; seconds of set-up (the boot) are kept apart."""
-
-    name: str
-    result: str = "PASS"
-    setup: float = 0.0
-    seconds: float = 0.0
-    output: list[str] = field(default_factory=list)
-    machine: str = ""
-
-    def take(self, report: pytest.TestReport) -> None:
-        """Add one phase of the test: setup, call or teardown."""
-        if report.when == "setup":
-            self.setup += report.duration
-        else:
-            self.seconds += report.duration
-        ways = [str(value) for name, value in report.user_properties if name == MACHINE_KEY]
-        self.machine = ", ".join(ways) or self.machine
-        result = {"passed": "PASS", "skipped": "SKIP", "failed": "FAIL"}[report.outcome]
-        if _RANK[result] > _RANK[self.result]:
-            self.result = result
-        if report.failed:
-            lines = report.longreprtext.splitlines()
-            # xdist says which worker it was; nobody needs to know.
-            self.output.append("\n".join(x for x in lines if not x.startswith("[gw")))
-            self.output += [f"{title}\n{text}" for title, text in report.sections]
-        elif report.skipped and isinstance(report.longrepr, tuple):
-            self.output.append(str(report.longrepr[2]).removeprefix("Skipped: "))
+TIMELINE = "timeline.json"  # of a machine: when which phase of its boot began
 
 
 def prepare_output(folder: Path) -> None:
     """An empty folder for results; an earlier run's is wiped, anything else refused."""
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).exists():
+        ours = (folder / MARK).exists() or (
+            folder.name.startswith("_") and folder.name.endswith("_temp")
+        )
+        if not ours:
             raise CosaError(
                 "kola/output", f"{folder} is not empty and not from an earlier run",
                 fix="name another folder with --output", exit_class=ExitClass.USAGE,
@@ -71,6 +42,7 @@ class Reporter:
         self._output: Path = config.option.kola_output
         self._names: dict[str, str] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.expected: tuple[str, ...] = ()  # names of the tests that are to run
         self._started = clock.monotonic()
         self._broken: list[str] = []
 
@@ -82,8 +54,10 @@ class Reporter:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A test file that cannot be read is a failure of its own."""
         if report.failed:
-            self._say(f"--- FAIL: {report.nodeid} cannot be loaded\n{report.longreprtext}")
-            self._broken.append(report.nodeid)
+            name = report.nodeid
+            self._say(f"--- FAIL: {name} cannot be loaded\n{report.longreprtext}")
+            self._broken.append(name)
+            self.outcomes[name] = Outcome(name, "FAIL", output=[report.longreprtext])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase; speak when a test begins to run and when it is done."""
@@ -91,8 +65,8 @@ class Reporter:
         outcome = self.outcomes.setdefault(name, Outcome(name))
         outcome.take(report)
         if report.when == "teardown":
-            self._say(f"--- {outcome.result}: {name} ({_time(outcome)})")
-            if outcome.output and outcome.result == "FAIL":
+            self._say(f"--- {outcome.result}: {outcome.full_name} ({_time(outcome)})")
+            if outcome.output and outcome.result in ("FAIL", "WARN"):
                 self._say("\n".join("    " + line for line in outcome.output[0].splitlines()))
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
@@ -108,37 +82,19 @@ class Reporter:
         return "", "", ""
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """The closing table and the files."""
+        """The closing table and the files, also of a session that was interrupted."""
         if not self.outcomes:
             return
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            for name in self.expected:
+                missing = Outcome(name, "SKIP", output=["not run: the session was interrupted"])
+                self.outcomes.setdefault(name, missing)
         outcomes = list(self.outcomes.values())
-        failed = any(o.result == "FAIL" for o in outcomes) or bool(self._broken)
-        verdict = "FAIL" if failed or exitstatus not in (0, 1) else "PASS"
-        self._write(outcomes, verdict)
+        result = verdict(outcomes) if exitstatus in (0, 1) else "FAIL"
+        formats.write(self._output, outcomes, version_of(self._config.option.kola_build))
         for line in table(outcomes, clock.monotonic() - self._started):
             self._say(line)
-        self._say(f"{verdict}, output in {self._output}")
-
-    def _write(self, outcomes: Sequence[Outcome], verdict: str) -> None:
-        build = self._config.option.kola_build
-        version = ""
-        if build and (Path(build) / "meta.json").exists():
-            version = json.loads((Path(build) / "meta.json").read_text()).get("buildid", "")
-        report = {
-            "tests": [
-                {
-                    "name": o.name, "subtests": None, "result": o.result,
-                    "duration": int((o.setup + o.seconds) * 1e9), "output": "\n".join(o.output),
-                    "machine": o.machine,
-                }
-                for o in outcomes
-            ],
-            "result": verdict, "platform": "qemu", "version": version,
-        }  # fmt: skip
-        folder = self._output / "reports"
-        folder.mkdir(parents=True, exist_ok=True)
-        fs.atomic_write(folder / "report.json", json.dumps(report, indent=1) + "\n")
-        fs.atomic_write(self._output / "test.tap", tap(outcomes))
+        self._say(f"{result}, output in {self._output}")
 
     def _say(self, text: str) -> None:
         writer = self._config.get_terminal_writer()
@@ -146,14 +102,11 @@ class Reporter:
         writer.flush()
 
 
-def tap(outcomes: Sequence[Outcome]) -> str:
-    """Test Anything Protocol, one line a test."""
-    lines = [f"1..{len(outcomes)}"]
-    for outcome in outcomes:
-        good = "not ok" if outcome.result == "FAIL" else "ok"
-        skip = f" # SKIP {outcome.output[0]}" if outcome.result == "SKIP" else ""
-        lines.append(f"{good} - {outcome.name}{skip}")
-    return "\n".join(lines) + "\n"
+def version_of(build: Path | None) -> str:
+    """The id of the build in this folder; nothing for a lone image."""
+    if build and (build / "meta.json").exists():
+        return str(json.loads((build / "meta.json").read_text()).get("buildid", ""))
+    return ""
 
 
 def table(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
@@ -161,22 +114,14 @@ def table(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
     width = max(len(outcome.name) for outcome in outcomes)
     ways = max(len("machine"), *(len(outcome.machine) for outcome in outcomes))
     rows = ["", f"{'test':<{width}}  result  {'machine':<{ways}}    set-up       test"]
-    for outcome in sorted(outcomes, key=lambda o: (_RANK[o.result], o.name)):
+    for outcome in sorted(outcomes, key=lambda o: (o.rank, o.name)):
         boot = f"{outcome.setup:7.1f} s" if outcome.setup >= 1 else " " * 9
         line = f"{outcome.name:<{width}}  {outcome.result:<6}  {outcome.machine:<{ways}} {boot}"
         line += f"  {outcome.seconds:7.1f} s"
-        if outcome.result == "SKIP" and outcome.output:
-            line += f"  {outcome.output[0]}"
-        elif outcome.result == "FAIL" and outcome.output:
-            line += f"  {outcome.output[0].strip().splitlines()[0][:100]}"
+        if outcome.result != "PASS" and outcome.reason:
+            line += f"  {outcome.reason[:100]}"
         rows.append(line)
-    counts = {r: sum(o.result == r for o in outcomes) for r in _RANK}
-    words = ", ".join(
-        f"{counts[result]} {word}"
-        for result, word in (("PASS", "passed"), ("SKIP", "skipped"), ("FAIL", "failed"))
-        if counts[result]
-    )
-    return [*rows, f"{words} in {seconds:.0f} s"]
+    return [*rows, f"{counts(outcomes)} in {seconds:.0f} s"]
 
 
 def _time(outcome: Outcome) -> str:
@@ -187,6 +132,8 @@ def _name_from(nodeid: str) -> str:
     """A name where the items are not known (the process that only leads xdist's workers)."""
     from cosa.kola.request import name_for
 
-    file, _, function = nodeid.partition("::")
+    file, _, function = nodeid.rpartition("::")
+    if not file.endswith(".py"):
+        return function
     base, _, variant = function.partition("[")
     return name_for(Path(file), base, variant.rstrip("]"))

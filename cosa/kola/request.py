@@ -15,8 +15,8 @@ from typing import Any
 from cosa.core import store
 from cosa.core.errors import CosaError, ExitClass
 from cosa.kola.judges import FLAGS
-from cosa.kola.spec import DiskSpec, MachineSpec, parse_disk
-from cosa.tools.butane import Config, from_butane, from_ignition
+from cosa.kola.spec import MachineSpec, parse_disk
+from cosa.tools.butane import Config, combined, from_butane, from_ignition
 from cosa.tools.qemu import Firmware
 
 
@@ -56,13 +56,13 @@ class Request:
             raise _bad(where, f"firmware: {err}") from err
         return MachineSpec(
             image=defaults.image,
-            ignition=self._config(where),
+            ignition=combined(defaults.ignition, self._config(where)),
             firmware=firmware,
             memory=max(self.memory, defaults.memory),
             cpus=defaults.cpus,
             kargs=(*defaults.kargs, *self.kargs.split()),
             disks=tuple(parse_disk(text) for text in self.disks),
-            primary=parse_disk(self.primary) if self.primary else DiskSpec(),
+            primary=parse_disk(self.primary) if self.primary else defaults.primary,
             network=self.network,
             tolerate=frozenset(self.tolerate),
         )

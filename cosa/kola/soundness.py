@@ -36,7 +36,7 @@ def trouble(machine: Machine) -> CosaError | None:
     Says the failed units' last log lines. Raises when the guest does not answer.
     """
     units = failed_units(machine)
-    found = [str(finding) for finding in machine.findings()]
+    found = [str(finding) for finding in machine.findings() if not finding.judge.warns]
     logs = ""
     if units:
         names = " ".join(unit.split()[0] for unit in units)

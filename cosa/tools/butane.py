@@ -87,6 +87,12 @@ def merge(*configs: Config) -> Config:
     return {"ignition": {"version": _WRAPPER_VERSION, "config": {"merge": sources}}}
 
 
+def combined(*configs: Config | None) -> Config | None:
+    """One config of those given, later ones counting more; None if there is none."""
+    given = [config for config in configs if config is not None]
+    return merge(*given) if len(given) > 1 else (given[0] if given else None)
+
+
 def data_url(text: str) -> str:
     """`data:;base64,...` (RFC 2397)."""
     return "data:;base64," + base64.b64encode(text.encode()).decode()

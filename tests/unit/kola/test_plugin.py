@@ -6,12 +6,15 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cosa.core.errors import CosaError, ExitClass
-from cosa.kola import plugin, session
+from cosa.kola import history, plugin, session
+from cosa.kola.choice import Choice
+from cosa.kola.items import listing
 from cosa.kola.session import Run
 
 TESTS = '''
@@ -115,7 +118,7 @@ def test_selection(
 
 
 def test_listing_says_what_a_test_is_about(wanted: Run) -> None:
-    rows = plugin.listing(session.collect(wanted))
+    rows = listing(session.collect(wanted))
     assert rows[0]["Description"] == "Comes before the staged ones."
     assert rows[1]["Tags"] == ["slow"]
 
@@ -161,6 +164,10 @@ def test_verdicts_and_reports(wanted: Run, capfd: pytest.CaptureFixture[str], wo
     assert "ok - it.skipped # SKIP no wizard here\n" in (wanted.output / "test.tap").read_text()
     suite = ET.parse(wanted.output / "reports/junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("5", "3", "1")
+    page = (wanted.output / "index.html").read_text()
+    assert "the wizard is gone" in page
+    assert "http" not in page
+    assert "assert 1 == 2" in (wanted.output / "pages/it.wrong.html").read_text()
 
 
 def test_tests_of_one_machine_go_to_one_worker(wanted: Run) -> None:
@@ -197,3 +204,148 @@ def test_unknown_words_reach_pytest(wanted: Run) -> None:
     with pytest.raises(CosaError) as caught:
         session.run(Run(wanted.tests, wanted.image, wanted.output, extra=("--no-such-word",)))
     assert caught.value.exit_class is ExitClass.USAGE
+
+
+TWICE = """
+import os, pathlib, pytest
+
+def test_flaky():
+    seen = pathlib.Path(os.environ["SEEN"])
+    if not seen.exists():
+        seen.touch()
+        pytest.fail("the first time")
+
+@pytest.mark.kola(tags=["steady"])
+def test_bad():
+    assert False
+
+def test_good(): ...
+"""
+
+
+def results(output: Path) -> dict[str, str]:
+    report = json.loads((output / "reports/report.json").read_text())
+    return {test["name"]: test["result"] for test in report["tests"]} | {"": report["result"]}
+
+
+def test_a_rerun_keeps_both_attempts(
+    wanted: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEEN", str(wanted.tests / "seen"))
+    (wanted.tests / "test_it.py").write_text(TWICE)
+    run = replace(wanted, rerun=True)
+    with pytest.raises(CosaError) as caught:
+        session.run(run)
+    assert caught.value.code == "kola/failed"
+    assert results(run.output) == {
+        "it.flaky": "FLAKE", "it.bad": "FAIL", "it.good": "PASS", "": "FAIL",
+    }  # fmt: skip
+    assert results(run.output / "rerun") == {"it.flaky": "PASS", "it.bad": "FAIL", "": "FAIL"}
+    report = json.loads((run.output / "reports/report.json").read_text())
+    told = next(test["output"] for test in report["tests"] if test["name"] == "it.flaky")
+    assert "the first time" in told
+    assert "at the rerun: PASS" in told
+    assert "1 passed, 1 flaky, 1 failed in" in capfd.readouterr().out
+    assert session.failed_in(run.output) == ("it.bad",)
+    (wanted.tests / "seen").unlink()
+    assert session.run(replace(run, globs=("it.flaky",))) == 0
+    (wanted.tests / "seen").unlink()
+    with pytest.raises(CosaError):
+        session.run(replace(run, globs=("it.flaky",), flaky_tags=("steady",)))
+    past = history.add(run.output, "b", [])
+    assert [one.results.get("it.flaky", ("", 0))[0] for one in past] == [
+        "FLAKE",
+        "FLAKE",
+        "FAIL",
+        "",
+    ]
+
+
+def test_denylists_skip_and_warn(wanted: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEN", str(wanted.tests / "seen"))
+    (wanted.tests / "test_it.py").write_text(TWICE)
+    path = wanted.tests / "kola-denylist.yaml"
+    path.write_text(
+        "- {pattern: it.bad, tracker: T, warn: true}\n- {pattern: it.flaky, tracker: U}\n"
+    )
+    run = replace(wanted, choice=Choice(denylists=(str(path),)), warn_77=True)
+    assert session.run(run) == 77
+    assert results(run.output) == {
+        "it.flaky": "SKIP", "it.bad": "WARN", "it.good": "PASS", "": "WARN",
+    }  # fmt: skip
+    text = (run.output / "test.tap").read_text()
+    assert "ok - it.flaky # SKIP denylisted: U" in text
+    assert "ok - it.bad # TODO denylisted: T" in text
+    assert session.run(replace(run, warn_77=False)) == 0
+    assert session.run(replace(run, globs=("it.flaky",))) == 0
+    path.write_text("- {pattern: it.bad, patern: x}\n")
+    with pytest.raises(CosaError, match="unknown key 'patern'"):
+        session.run(run)
+
+
+def test_copies_and_shards(wanted: Run) -> None:
+    run = replace(wanted, choice=Choice(multiply=2), globs=("it.alone*", "it.kinds*"))
+    names = [plugin.name_of(item) for item in session.collect(run)]
+    assert sorted(names) == [
+        "it.alone0", "it.alone1", "it.kinds.a0", "it.kinds.a1", "it.kinds.b0", "it.kinds.b1",
+    ]  # fmt: skip
+    everything = {plugin.name_of(item) for item in session.collect(wanted)}
+    parts = [
+        {plugin.name_of(i) for i in session.collect(replace(wanted, choice=Choice(sharding=s)))}
+        for s in ("hash:1/2", "hash:2/2")
+    ]
+    assert parts[0] | parts[1] == everything
+    assert not parts[0] & parts[1]
+
+
+def external(folder: Path, name: str, block: str = "") -> None:
+    path = folder / "tests/kola" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{block}\n")
+    path.chmod(0o755)
+
+
+def test_external_tests_are_pytests_too(wanted: Run, tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    external(project, "one", "## kola:\n##   exclusive: false\n##   tags: quick")
+    external(project, "two", "## kola:\n##   exclusive: false\n##   description: Second of all")
+    external(project, "alone/test.sh", "## kola:\n##   architectures: s390x")
+    external(project, "own", "## kola:\n##   minMemory: 4096")
+    run = replace(wanted, choice=Choice(roots=(f"ext.p={project}/tests/kola",)), globs=("ext.*",))
+    items = session.collect(run)
+    groups = {plugin.name_of(item): plugin.group_of(item) for item in items}
+    assert groups == {
+        "ext.p.one": "non-exclusive-test-bucket-0", "ext.p.two": "non-exclusive-test-bucket-0",
+        "ext.p.own": "ext.p.own",
+    }  # fmt: skip
+    rows = {row["Name"]: row for row in listing(items)}
+    assert rows["ext.p.two"]["Description"] == "Second of all"
+    assert rows["ext.p.one"]["Tags"] == ["external", "quick"]
+    picked = replace(run, extra=("-k", "two"))
+    assert [plugin.group_of(item) for item in session.collect(picked)] == ["ext.p.two"]
+    by_node = replace(wanted, choice=run.choice, extra=("--deselect", items[0].nodeid))
+    assert plugin.name_of(items[0]) not in map(plugin.name_of, session.collect(by_node))
+    assert "it.first" in map(plugin.name_of, session.collect(replace(run, globs=())))
+    with pytest.raises(CosaError, match=r"no test matches: ext\.p\.alone"):
+        session.run(replace(run, globs=("ext.p.alone",)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_external_test_fails_itself_only(wanted: Run, tmp_path: Path, workers: int) -> None:
+    (wanted.tests / "test_it.py").write_text("def test_good(): ...")
+    project = tmp_path / "p"
+    external(project, "meta", "## kola:\n##   exlusive: false")
+    external(project, "config/test.sh")
+    (project / "tests/kola/config/config.fcc").touch()
+    run = replace(
+        wanted, workers=workers, choice=Choice(roots=(f"ext.p={project}/tests/kola",)),
+        globs=("ext.*", "it.*"),
+    )  # fmt: skip
+    with pytest.raises(CosaError):
+        session.run(run)
+    assert results(run.output) == {
+        "it.good": "PASS", "ext.p.meta": "FAIL", "ext.p.config": "FAIL", "": "FAIL",
+    }  # fmt: skip
+    text = (run.output / "reports/report.json").read_text()
+    assert "unknown key 'exlusive'" in text
+    assert "meta:3:1" in text

@@ -100,39 +100,45 @@ def test_names() -> None:
     assert name_for(Path("x/test_a.py"), "test_b", "uefi") == "a.b.uefi"
 
 
-GIVEN: dict[str, object] = {
-    "parallel": "auto", "output": "", "qemu_image": "", "build": "", "tag": [], "tests": "",
-    "qemu_memory": 1024, "qemu_firmware": "bios", "extend_timeout_percentage": 0, "json": False,
-}  # fmt: skip
+GIVEN = {option.key: option.default for option in kolawords.OPTIONS}
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ("run", (), ())),
-        (["list", "--json"], ("list", (), ())),
-        (["run", "basic.*", "--tag", "!slow", "x"], ("run", ("basic.*", "x"), ())),
-        (
-            ["basic.*", "-k", "foo", "--tag", "x"],
-            ("run", ("basic.*",), ("-k", "foo", "--tag", "x")),
-        ),
-        (["run", "--", "--tag"], ("run", (), ("--tag",))),
-        (["run", "-j2", "-x"], ("run", (), ("-x",))),
+        ([], ((), ())),
+        (["--json"], ((), ())),
+        (["basic.*", "--tag", "!slow", "x"], (("basic.*", "x"), ())),
+        (["basic.*", "-k", "foo", "--tag", "x"], (("basic.*",), ("-k", "foo", "--tag", "x"))),
+        (["--", "--tag"], ((), ("--tag",))),
+        (["-j2", "-x"], ((), ("-x",))),
+        (["--rerun", "a", "--rerun=false"], (("a",), ())),
     ],
 )
 def test_words_of_kola(words: list[str], expected: tuple[object, ...]) -> None:
     asked = kolawords.split(words, GIVEN)
-    assert (asked.verb, asked.globs, asked.extra) == expected
+    assert (asked.globs, asked.extra) == expected
 
 
 def test_options_after_the_verb_count() -> None:
-    asked = kolawords.split(["run", "--qemu-memory=4096", "-j", "3", "--tag=a", "--tag=b"], GIVEN)
-    assert (asked.qemu_memory, asked.parallel, asked.tags) == (4096, "3", ("a", "b"))
-    assert kolawords.workers(asked.parallel) == 3
+    words = ["--qemu-memory=4096", "-j", "3", "--tag=a", "--tag=b", "-E", "x", "-Ey", "--no-net"]
+    values = kolawords.split(words, GIVEN).values
+    assert (values["qemu_memory"], values["parallel"]) == (4096, "3")
+    assert (values["tag"], values["exttest"]) == (["a", "b"], ["x", "y"])
+    assert values["no_net"]
+    assert kolawords.workers(values["parallel"]) == 3
+    assert GIVEN["tag"] == [], "the table is not changed"
 
 
-@pytest.mark.parametrize("words", [["--qemu-memory", "lots"], ["--output"]])
+def test_the_systems_disk() -> None:
+    assert kolawords.primary_disk(GIVEN) == ""
+    values = kolawords.split(["--qemu-size", "20G", "--qemu-nvme", "--qemu-512e"], GIVEN).values
+    assert kolawords.primary_disk(values) == "20G:channel=nvme,512e"
+    assert kolawords.primary_disk({**GIVEN, "qemu_native_4k": True}) == ":4k"
+
+
+@pytest.mark.parametrize("words", [["--qemu-memory", "lots"], ["--output"], ["--rerun=maybe"]])
 def test_bad_words(words: list[str]) -> None:
     with pytest.raises(CosaError) as caught:
-        kolawords.split(["run", *words], GIVEN)
+        kolawords.split(words, GIVEN)
     assert caught.value.exit_class == 2
