@@ -44,12 +44,31 @@ def initrd_tree(side: Side) -> Path:
 
 
 def need_commit(side: Side) -> None:
-    """Raises `diff/no-commit` unless the repository has the build's commit, whole."""
-    if not ostree.has_commit(side.workdir.repo, side.commit):
+    """Bring the build's commit into the repository, out of its archive, unless it is there.
+
+    Raises `diff/no-commit` when neither has it.
+    """
+    repo = side.workdir.repo
+    if ostree.has_commit(repo, side.commit):
+        return
+    entry = side.meta.get("images", {}).get("ostree", {})
+    archive = side.folder / str(entry.get("path", ""))
+    if not archive.is_file() or archive.suffix != ".ociarchive":
         raise CosaError(
-            "diff/no-commit", f"the commit of build {side.id} is not in {side.workdir.repo}",
-            why="the repository is a cache: it was cleaned, or the build was made elsewhere",
-            fix="build it again here; --rpms, --sizes and the image modes work without it",
+            "diff/no-commit", f"the commit of build {side.id} is not in {repo}",
+            why="the repository is a cache, and the archive the commit could come from is not here",
+            fix="fetch the build's ostree artefact; --rpms, --sizes and the image modes need none",
+        )  # fmt: skip
+    from cosa.container.ociread import Image
+    from cosa.container.unencapsulate import ref_of, unencapsulate
+
+    image = Image(archive, side.folder.name)
+    found = unencapsulate(image, repo, ref_of(side.id))
+    if found != side.commit:
+        raise CosaError(
+            "diff/no-commit", f"{archive.name} holds another commit than build {side.id}",
+            why=f"{found} instead of {side.commit}", fix="run `cosa build-validate`",
+            exit_class=ExitClass.UNTRUSTED,
         )  # fmt: skip
 
 

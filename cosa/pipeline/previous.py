@@ -40,6 +40,8 @@ class Previous:
         files = {
             name: Made(image.path, image.sha256, image.size or 0, "")
             for name, image in self.meta.images.items()
+            # What was compressed since is another file under another name.
+            if image.uncompressed_sha256 is None
         }
         return Earlier(self.folder, self.record.artefacts, files)
 

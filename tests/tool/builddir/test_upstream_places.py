@@ -30,7 +30,10 @@ def call(root, *argv, cwd=None):
 
 def test_every_command_is_a_file_that_runs(root):
     library = root / "usr/lib/coreos-assembler"
-    assert {f"cmd-{name}" for name in COMMANDS} <= {path.name for path in library.iterdir()}
+    rows = [line.split() for line in (UPSTREAM / "commands.txt").read_text().splitlines()]
+    names = {f"cmd-{row[0]}" for row in rows if row[0] != "#"}
+    assert len(names) > 20
+    assert names == {path.name for path in library.iterdir() if path.name.startswith("cmd-")}
     done = call(root, library / "cmd-basearch")
     assert (done.returncode, done.stdout) == (0, f"{ARCH}\n")
     assert call(root, library / "cmd-shell", "sh", "-c", "exit 42").returncode == 42
