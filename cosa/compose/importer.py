@@ -25,7 +25,7 @@ from cosa.tools.rpmfile import PayloadEntry, RpmReader
 from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, sound, text
 
 # Part of every cached import's identity: raise it whenever an import comes out differently.
-VERSION = 3
+VERSION = 4
 
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20

@@ -10,7 +10,8 @@ from pathlib import Path
 from cosa.compose import kept, policy, scripts
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.plan import Plan
-from cosa.compose.scripts import Job, ScriptRun
+from cosa.compose.scriptjob import Job
+from cosa.compose.scripts import ScriptRun
 from cosa.compose.tree import Tree, absorb
 from cosa.core import events, parallel
 from cosa.core.errors import CosaError, Where
@@ -70,13 +71,12 @@ def install(job: Installation) -> Installed:
         sysusers(first, job.treefile)
         if not apart:
             scripts.run_all(first, job.plan, job.packages, jobs, step)
+            scripts.run_late(first, job.plan, job.packages, jobs)
             absorb(first.layers.upper, job.tree)
             step.summary = f"{first.count} scripts"
             return installed
         ahead, rest = _divide(jobs["posttrans"], apart, policy.needed(apart, job.packages))
-        before = {**jobs, "posttrans": ahead, "transfiletriggerin": []}
-        after = {"pre": [], "post": [], "posttrans": rest,
-                 "transfiletriggerin": jobs["transfiletriggerin"]}  # fmt: skip
+        before = {**jobs, "posttrans": ahead}
         scripts.run_all(first, job.plan, job.packages, before, step)
         absorb(first.layers.upper, job.tree)
         # A farm of its own: no layer of a mounted overlay may change, and ours goes on changing.
@@ -85,7 +85,10 @@ def install(job: Installation) -> Installed:
             installed.pool, lambda: _policy(job, farm, apart, inputs)
         )
         second = ScriptRun(job.tree, job.scratch, job.epoch, "scripts-2")
-        scripts.run_all(second, job.plan, (), after, step)
+        for late in rest:
+            second.run(late)
+            step.progress(first.count + second.count, len(ahead) + len(rest), "scripts")
+        scripts.run_late(second, job.plan, job.packages, jobs)
         absorb(second.layers.upper, job.tree)
         step.summary = f"{first.count + second.count} scripts"
     return installed

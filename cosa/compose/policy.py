@@ -16,7 +16,7 @@ from pathlib import Path
 from cosa.compose import closure, translate
 from cosa.compose.digests import Digests
 from cosa.compose.pkgindex import PackageIndex
-from cosa.compose.scripts import Job
+from cosa.compose.scriptjob import Job
 from cosa.compose.tree import Tree
 from cosa.core.store import Json
 

@@ -2,28 +2,29 @@
 
 As in rpm-ostree all %pre run first, then package by package the owners of its
 files are settled and its %post runs, then all %posttrans, then
-%transfiletriggerin. Everything they write lands in the upper layer of an
-overlay; `ScriptRun.finish` moves that into the tree.
+%transfiletriggerin. Triggers run round the %post as rpm would run them.
+Everything they write lands in the upper layer of an overlay, which
+`tree.absorb` moves into the tree.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cosa.compose import skips
+from cosa.compose import skips, triggers
 from cosa.compose.passwd import Accounts, need_id
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.plan import Plan
+from cosa.compose.scriptjob import Job
 from cosa.compose.tree import Tree
 from cosa.core import events
 from cosa.core.errors import CosaError, ExitClass
 from cosa.core.run import Result
-from cosa.tools import sandbox
-from cosa.tools.rpmheader import Scriptlet, capability_xattr
+from cosa.tools import rpmlua, sandbox
+from cosa.tools.rpmheader import capability_xattr
 from cosa.tools.sandbox import Layers, Sandbox
 
 # Generous: the longest script there is compiles an SELinux policy, on an emulated machine perhaps.
@@ -46,45 +47,19 @@ def timeout() -> float:
     return float(os.environ.get("COSA_SCRIPT_TIMEOUT") or DEFAULT_TIMEOUT)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A script to run: whose, what, and the paths a file trigger gets on stdin."""
-
-    package: PackageIndex
-    script: Scriptlet
-    paths: tuple[str, ...] = ()
+PHASES = ("pre", "post", "posttrans")
 
 
 def collect(packages: Sequence[PackageIndex]) -> dict[str, list[Job]]:
-    """The scripts of a transaction by phase, in the order of `packages`.
-
-    Raises `script/lua` for scripts in rpm's embedded Lua that nothing replaces.
-    """
-    jobs: dict[str, list[Job]] = {"pre": [], "post": [], "posttrans": []}
-    triggers: list[Job] = []
+    """The scripts of a transaction by phase, in the order of `packages`; all triggers together."""
+    jobs: dict[str, list[Job]] = {phase: [] for phase in (*PHASES, "triggers")}
     for package in packages:
         for script in package.scriptlets:
             verdict = skips.judge(package.name, script)
-            if verdict.action == "refuse":
-                raise _lua(package, script)
-            if verdict.script is None:
-                continue
-            if script.kind in jobs:
-                jobs[script.kind].append(Job(package, verdict.script))
-            else:
-                triggers.append(Job(package, verdict.script))
-    triggers.sort(key=lambda job: -job.script.priority)
-    return {**jobs, "transfiletriggerin": triggers}
-
-
-def _lua(package: PackageIndex, script: Scriptlet) -> CosaError:
-    return CosaError(
-        "script/lua",
-        f"the %{script.kind} script of {package.nevra} is written in rpm's embedded Lua",
-        why="a compose runs scripts inside the tree, where rpm's Lua is not",
-        fix="exclude the package, or mark the script with `-- rpm-ostree-skip` "
-        "if the tree does well without it",
-    )
+            if verdict.script is not None:
+                phase = script.kind if script.kind in PHASES else "triggers"
+                jobs[phase].append(Job(package, verdict.script))
+    return jobs
 
 
 def _too_long(what: str) -> CosaError:
@@ -128,24 +103,36 @@ class ScriptRun:
         path.chmod(0o755)
         return path
 
+    def _lua(self) -> Path:
+        """The folder with rpm's Lua, filled on first use."""
+        folder = self._support / "lua"
+        if not folder.exists():
+            rpmlua.gather(folder)
+        return folder
+
     def sandbox(self, extra: Mapping[str, Path] | None = None) -> Sandbox:
         """The sandbox scripts run in."""
         return Sandbox(
-            root=self.tree.root, layers=self.layers, env=self._env,
+            root=self.tree.root, layers=self.layers, env=self._settings(extra or {}),
             ro_binds={**self._binds, **(extra or {})},
         )  # fmt: skip
 
-    def run(self, job: Job, argument: str | None = "1") -> None:
+    def run(self, job: Job) -> None:
         """Run one script. Raises `script/failed` or `script/timeout`, naming package and phase."""
         script, package = job.script, job.package
-        if not script.body and script.interpreter[0] in {"/bin/sh", "/usr/bin/sh"}:
+        lua = script.interpreter[0] == skips.LUA
+        if not script.body and (lua or script.interpreter[0] in {"/bin/sh", "/usr/bin/sh"}):
             return
         program = list(script.interpreter)
         extra = {}
         if script.body:
             # A file rather than an argument: scripts outgrow what an argument may hold.
-            extra["/run/cosa/script"] = self._file("script", script.body)
-            program += ["/run/cosa/script", *([argument] if argument else [])]
+            body = rpmlua.script(script.body) if lua else script.body
+            extra["/run/cosa/script"] = self._file("script", body)
+            program += ["/run/cosa/script", *job.arguments]
+        if lua:
+            program = rpmlua.command("/run/cosa/script", job.arguments)
+            extra[rpmlua.PLACE] = self._lua()
         data = "".join(f"{path}\n" for path in job.paths).encode() if job.paths else None
         self.count += 1
         try:
@@ -165,6 +152,12 @@ class ScriptRun:
                 fix=f"read the script with `rpm -qp --scripts`, or exclude {package.name}",
                 exit_class=ExitClass.STEP,
             )
+
+    def _settings(self, extra: Mapping[str, Path]) -> dict[str, str]:
+        """The environment; rpm's Lua reads the tree's macros, or the assembler's if it has none."""
+        if rpmlua.PLACE in extra and not self.tree.path("usr/lib/rpm/rpmrc").is_file():
+            return self._env | {"RPM_CONFIGDIR": rpmlua.CONFIG}
+        return self._env
 
     def run_text(self, body: str, what: str) -> Result:
         """Run a script that names its own interpreter; its status is the caller's to judge.
@@ -239,18 +232,6 @@ def settle_owners(run: ScriptRun, plan: Plan, package: PackageIndex, accounts: A
                 os.setxattr(place, "security.capability", capability_xattr(entry.caps))
 
 
-def trigger_paths(script: Scriptlet, installed: Sequence[str]) -> tuple[str, ...]:
-    """The installed paths (absolute, sorted) a %transfiletriggerin asks for.
-
-    As in rpm-ostree only prefixes below /usr count, and not /usr/local.
-    """
-    prefixes = tuple(
-        prefix for prefix in script.patterns
-        if prefix.startswith("/usr/") and not prefix.startswith("/usr/local")
-    )  # fmt: skip
-    return tuple(path for path in installed if path.startswith(prefixes)) if prefixes else ()
-
-
 def run_all(
     run: ScriptRun,
     plan: Plan,
@@ -258,29 +239,36 @@ def run_all(
     jobs: Mapping[str, Sequence[Job]],
     step: events.Step,
 ) -> None:
-    """Every script of a transaction in its order; see the module's text."""
+    """Every script but %transfiletriggerin, in its order; see the module's text."""
     total = sum(map(len, jobs.values()))
 
-    def go(job: Job) -> None:
-        run.run(job)
-        step.progress(run.count, total, "scripts")
+    def go(todo: Iterable[Job]) -> None:
+        for job in todo:
+            run.run(job)
+            step.progress(run.count, max(total, run.count), "scripts")
 
-    for job in jobs["pre"]:
-        go(job)
+    go(jobs["pre"])
     post: dict[str, list[Job]] = {}
     for job in jobs["post"]:
         post.setdefault(job.package.name, []).append(job)
-    accounts = run.accounts()
+    accounts, known = run.accounts(), 0
+    waiting = triggers.Triggers(plan, jobs["triggers"])
     for package in packages:
+        if run.count != known:
+            accounts, known = run.accounts(), run.count
         settle_owners(run, plan, package, accounts)
-        if package.name in post:
-            for job in post[package.name]:
-                go(job)
-            accounts = run.accounts()
-    for job in jobs["posttrans"]:
-        go(job)
-    if jobs["transfiletriggerin"]:
-        installed = sorted("/" + path for path, node in plan.nodes.items() if not node.entry.is_dir)
-        for job in jobs["transfiletriggerin"]:
-            if paths := trigger_paths(job.script, installed):
-                run.run(Job(job.package, job.script, paths), "")
+        waiting.arrived(package)
+        go(waiting.before_post(package))
+        go(post.get(package.name, ()))
+        go(waiting.after_post(package))
+    go(jobs["posttrans"])
+
+
+def run_late(
+    run: ScriptRun, plan: Plan, packages: Sequence[PackageIndex], jobs: Mapping[str, Sequence[Job]]
+) -> None:
+    """%transfiletriggerin of all packages, the transaction's last scripts."""
+    waiting = triggers.Triggers(plan, jobs["triggers"])
+    for package in packages:
+        for job in waiting.of_transaction(package, packages):
+            run.run(job)

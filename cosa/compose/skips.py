@@ -2,7 +2,7 @@
 
 The table is rpm-ostree's (src/libpriv/rpmostree-script-gperf.gperf and
 rust/src/scripts.rs): scripts that only make sense on a live system, that do
-what the compose does itself, or that are written in rpm's embedded Lua.
+what the compose does itself, or that rpm-ostree does in another way than in Lua.
 """
 
 from __future__ import annotations
@@ -66,22 +66,21 @@ _REPLACED = (
 )
 
 # Never run when a tree is made from nothing: there is nothing to remove or to verify, and
-# %pretrans runs before any file exists. Triggers on other packages are what rpm-ostree leaves out.
+# %pretrans and %triggerprein run before any file exists.
 NEVER = frozenset(
     {
         "pretrans", "preun", "postun", "verifyscript",
-        "triggerin", "triggerun", "triggerpostun", "triggerprein",
-        "filetriggerin", "filetriggerun", "filetriggerpostun",
-        "transfiletriggerun", "transfiletriggerpostun",
+        "triggerun", "triggerpostun", "triggerprein",
+        "filetriggerun", "filetriggerpostun", "transfiletriggerun", "transfiletriggerpostun",
     }
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a script: run it (perhaps as another body), leave it out, or refuse."""
+    """What to do with a script: run it (perhaps as another body), or leave it out."""
 
-    action: str  # run, skip or refuse
+    action: str  # run or skip
     script: Scriptlet | None = None
 
 
@@ -101,4 +100,4 @@ def judge(package: str, script: Scriptlet) -> Verdict:
             return Verdict("run", shell)
     if any(_SKIP_MARK in line for line in script.body.splitlines()[:_SKIP_LINES]):
         return Verdict("skip")
-    return Verdict("refuse")
+    return Verdict("run", script)

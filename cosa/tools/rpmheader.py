@@ -66,7 +66,7 @@ class Scriptlet:
     `triggerin`, `filetriggerin`, `transfiletriggerin` (and -un, -postun, -prein).
     `interpreter` is the program with its arguments, `("<lua>",)` for rpm's embedded Lua.
     `flags` are rpm's RPMSCRIPT_FLAGS: 1 macro expansion, 2 query format, 4 critical.
-    `patterns` are what a trigger waits for: package names, or path prefixes.
+    `patterns` are what a trigger waits for: packages (`NAME`, `NAME >= VERSION`), or path prefixes.
     """
 
     kind: str
@@ -176,18 +176,27 @@ def _triggers(header: rpm.hdr, prefix: str) -> Iterator[Scriptlet]:
     bodies, programs = column("SCRIPTS"), column("SCRIPTPROG")
     flags = column("SCRIPTFLAGS") or [0] * len(bodies)
     priorities = column("PRIORITIES") if prefix else [0] * len(bodies)
-    waits = list(zip(column("INDEX"), column("NAME"), column("FLAGS"), strict=True))
+    names, senses = column("NAME"), column("FLAGS")
+    versions = column("VERSION") or [""] * len(names)
+    waits = list(zip(column("INDEX"), names, senses, versions, strict=True))
     for number, body in enumerate(bodies):
-        mine = [(name, sense) for index, name, sense in waits if index == number]
+        mine = [wait[1:] for wait in waits if wait[0] == number]
         event = next((word for bit, word in _SENSES.items() if mine and mine[0][1] & bit), "in")
         yield Scriptlet(
             kind=f"{prefix.lower()}trigger{event}",
             body=text(body),
             interpreter=_words(programs[number] if number < len(programs) else None),
             flags=flags[number],
-            patterns=tuple(text(name) for name, _ in mine),
+            patterns=tuple(_condition(*wait) for wait in mine),
             priority=priorities[number] if number < len(priorities) else 0,
         )
+
+
+def _condition(name: object, sense: int, version: object) -> str:
+    """What a trigger waits for as a spec file has it: `NAME`, or `NAME >= VERSION`."""
+    operator = "".join(sign for bit, sign in ((2, "<"), (4, ">"), (8, "=")) if sense & bit)
+    wanted = text(version)
+    return f"{text(name)} {operator} {wanted}" if operator and wanted else text(name)
 
 
 # Order of linux/capability.h; the bit is the position.

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from cosa.compose import closure, finalize, initramfs, passwd, skips, tmpfiles
+from cosa.compose import closure, finalize, initramfs, passwd, skips, tmpfiles, triggers
 from cosa.compose.pkgindex import PackageIndex
 from cosa.core.errors import CosaError
 from cosa.tools.rpmheader import Scriptlet
@@ -37,8 +37,9 @@ def test_vanished_without_files_or_ignored_is_fine():
         ("bash", Scriptlet("post", "x"), "skip"),
         ("vim", Scriptlet("post", "x"), "run"),
         ("vim", Scriptlet("preun", "x"), "skip"),
-        ("vim", Scriptlet("triggerin", "x"), "skip"),
-        ("vim", Scriptlet("post", "x", ("<lua>",)), "refuse"),
+        ("vim", Scriptlet("triggerin", "x"), "run"),
+        ("vim", Scriptlet("triggerprein", "x"), "skip"),
+        ("vim", Scriptlet("post", "x", ("<lua>",)), "run"),
         ("vim", Scriptlet("post", "-- rpm-ostree-skip\nx", ("<lua>",)), "skip"),
         ("kernel-modules-core", Scriptlet("posttrans", "x"), "skip"),
         ("glibc-common", Scriptlet("transfiletriggerin", "x", ("<lua>",)), "run"),
@@ -46,6 +47,18 @@ def test_vanished_without_files_or_ignored_is_fine():
 )
 def test_scripts(name, script, action):
     assert skips.judge(name, script).action == action
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ("vim", True), ("vi", False), ("vim >= 2:9.1", True), ("vim > 2:9.1", False),
+        ("vim = 2:9.1-3", True), ("vim < 2:9.1-3", False), ("vim <= 9.2", False), ("vim > 10", True),
+    ],
+)  # fmt: skip
+def test_what_a_trigger_waits_for(condition, met):
+    package = PackageIndex("vim", "vim-2:9.1-3.x86_64", "", (), (), (), ())
+    assert triggers.satisfies(package, condition) is met
 
 
 def test_altfiles():
