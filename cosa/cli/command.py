@@ -18,7 +18,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-__all__ = ["Command", "Context", "command"]
+__all__ = ["FAMILIES", "Command", "Context", "command", "spelled"]
 
 
 class Command(Task):  # type: ignore[type-arg]  # generic only since invoke 3
@@ -61,6 +61,18 @@ class Command(Task):  # type: ignore[type-arg]  # generic only since invoke 3
         from inspect import Parameter
 
         return Parameter.empty
+
+
+# Commands of two words: `payload new` is declared as payload_new and listed as payload-new.
+FAMILIES = ("payload",)
+
+
+def spelled(name: str) -> str:
+    """A command's name as people type it."""
+    for family in FAMILIES:
+        if name.startswith(f"{family}-"):
+            return name.replace("-", " ", 1)
+    return name
 
 
 def command(**options: Any) -> Callable[[Callable[..., Any]], Command]:

@@ -11,6 +11,7 @@ from typing import Any
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
+from cosa.cli.command import spelled
 from cosa.cli.parse import arguments_of, flag
 
 
@@ -19,7 +20,9 @@ def overview(tasks: Mapping[str, Task[Any]], core: Iterable[Argument]) -> str:
     lines = ["usage: cosa [options] COMMAND [options of the command]", ""]
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, task in tasks.items():
-        groups.setdefault(getattr(task, "group", "Other"), []).append((name, _first_line(task)))
+        groups.setdefault(getattr(task, "group", "Other"), []).append(
+            (spelled(name), _first_line(task))
+        )
     for group, rows in groups.items():
         lines += [f"{group}:", *_columns(rows), ""]
     lines += ["Options:", *_columns(_rows(core, {})), ""]
@@ -29,7 +32,7 @@ def overview(tasks: Mapping[str, Task[Any]], core: Iterable[Argument]) -> str:
 
 def of_command(task: Task[Any], core: Iterable[Argument]) -> str:
     """Usage, description and options of one command."""
-    name = task.name.replace("_", "-")
+    name = spelled(task.name.replace("_", "-"))
     passthrough = getattr(task, "passthrough", "")
     arguments = [arg for arg in arguments_of(task) if str(arg.name) != passthrough]
     positional = [_placeholder(arg) for arg in arguments if arg.positional]

@@ -25,6 +25,7 @@ from invoke.tasks import Task
 
 from cosa import __version__
 from cosa.cli import elsewhere, errors, settings
+from cosa.cli.command import FAMILIES
 from cosa.cli.parse import Options, nearest, options_of, usage_error
 from cosa.core import run
 from cosa.core.errors import CosaError, ExitClass
@@ -45,6 +46,15 @@ COMMANDS = {
     "standin": "standin",
     "schema": "schema",
     "doctor": "doctor",
+    "payload-new": "payload",
+    "payload-info": "payload",
+    "payload-diff": "payload",
+    "payload-extract": "payload",
+    "payload-mirror": "payload_ship",
+    "payload-lint": "payload_ship",
+    "payload-graph": "payload_ship",
+    "payload-sign": "payload_ship",
+    "payload-verify": "payload_ship",
     "tag": "tags",
     "diff": "diff",
     "explain": "explain",
@@ -52,6 +62,7 @@ COMMANDS = {
     "compress": "artefacts",
     "decompress": "artefacts",
     "build-validate": "artefacts",
+    "cache": "cache",
     "shell": "tidy",
     "clean": "tidy",
     "update-variant": "develop",
@@ -202,11 +213,25 @@ def _translated(words: list[str]) -> list[str]:
             why="upstream would run the command on that machine; here it would run on this one",
             fix="unset it, or run cosa on the machine itself",
         )  # fmt: skip
+    if words and words[0] in FAMILIES:
+        return _of_family(*words)
     for prefix, name in _PREFIXES.items():
         rest = words[0].removeprefix(prefix) if words else ""
         if rest and rest != words[0] and name in COMMANDS and words[0] not in elsewhere.LATER:
             return [name, rest, *words[1:]]
     return words
+
+
+def _of_family(family: str, verb: str = "", *rest: str) -> list[str]:
+    """The words of `payload new ...` as those of one command. Raises `usage/unknown-command`."""
+    verbs = [name.removeprefix(f"{family}-") for name in COMMANDS if name.startswith(f"{family}-")]
+    if verb in verbs:
+        return [f"{family}-{verb}", *rest]
+    raise usage_error(
+        "unknown-command", f"`cosa {family}` knows no '{verb}'" if verb else
+        f"`cosa {family}` needs a verb",
+        fix=f"{nearest(verb, verbs)} choose one of {', '.join(verbs)}".strip(),
+    )  # fmt: skip
 
 
 def _known(name: str) -> str:

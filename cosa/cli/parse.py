@@ -15,6 +15,7 @@ from typing import Any
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
+from cosa.cli.command import spelled
 from cosa.core.errors import CosaError, ExitClass
 
 
@@ -234,6 +235,6 @@ def arguments_of(task: Task[Any]) -> list[Argument]:
 
 def options_of(task: Task[Any], stray: dict[str, Argument]) -> Options:
     """The options a task declares; `stray` are the global flags it accepts as well."""
-    name = task.name.replace("_", "-")
+    name = spelled(task.name.replace("_", "-"))
     passthrough = getattr(task, "passthrough", "")
     return Options(name, arguments_of(task), passthrough, {} if passthrough else dict(stray))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cosa.cli.command import spelled
 from cosa.cli.main import COMMANDS
 from cosa.model import schemas
 from cosa.model.platforms import PLATFORMS
@@ -22,7 +23,7 @@ _IMAGES = "osbuild"  # the command that makes images
 
 def texts() -> dict[str, str]:
     """File name -> content."""
-    lines = [f"{name}\n" for name in sorted(COMMANDS)]
+    lines = [f"{name}\n" for name in sorted(COMMANDS) if spelled(name) == name]
     if _IMAGES in COMMANDS:
         lines += [f"buildextend-{name} {_IMAGES}\n" for name in sorted(PLATFORMS)]
     return {"commands.txt": _HEAD + "".join(lines), "v1.json": schemas.text("meta")}

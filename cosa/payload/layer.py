@@ -42,7 +42,7 @@ def files_below(layer: IO[bytes], folder: str, origin: str) -> list[File]:
     found: dict[str, File] = {}
     total = 0
     try:
-        with tarfile.open(fileobj=_unpacked(layer, origin), mode="r|") as tar:
+        with tarfile.open(fileobj=unpacked(layer, origin), mode="r|") as tar:
             for member in tar:
                 total += member.size
                 if total > LAYER_LIMIT:
@@ -80,7 +80,8 @@ def _plain_name(path: str, folder: str, origin: str) -> str | None:
     return parts[1] if len(parts) == 2 and parts[0] == folder else None
 
 
-def _unpacked(layer: IO[bytes], origin: str) -> IO[bytes]:
+def unpacked(layer: IO[bytes], origin: str) -> IO[bytes]:
+    """The tar within a layer, whatever it is packed with. Raises `payload/bad-layer`."""
     magic = layer.read(4)
     joined = cast("IO[bytes]", _Joined(magic, layer))
     if magic[:2] == b"\x1f\x8b":

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cosa.core.errors import CosaError, Where
 from cosa.payload import documents
 from cosa.payload.assemble import Release
 from cosa.payload.documents import Object
-from cosa.payload.imagestream import by_digest
+from cosa.payload.imagestream import Tag, by_digest
 from cosa.payload.layer import File
+from cosa.payload.read import Payload, trusted_keys
+from cosa.tools.registry import SCHEMA1, Client
 
 PROFILE = "include.release.openshift.io/"
 _RESERVED = ("image-references", "release-metadata")
@@ -41,6 +44,65 @@ def of_release(release: Release) -> list[Finding]:
     """Every finding on a release that is being made."""
     manifests = {file.name: file for file in release.files if file.name not in _RESERVED}
     return [*_references(release), *of_files(manifests)]
+
+
+def of_payload(client: Client, payload: Payload) -> list[Finding]:
+    """Every finding on a release that exists, its images' presence included."""
+    found: list[Finding] = []
+    stream, name = payload.stream.name, payload.metadata.get("version")
+    if not payload.metadata:
+        found.append(Finding(
+            "payload/no-metadata", "the release has no release-metadata",
+            why="the cluster version operator refuses it", fatal=True,
+        ))  # fmt: skip
+    elif stream != name:
+        found.append(Finding(
+            "payload/names-differ",
+            f"image-references is named {stream!r}, release-metadata says {name!r}",
+            why="the cluster version operator refuses a release of two names", fatal=True,
+        ))  # fmt: skip
+    for tag in payload.stream.tags:
+        found += _image(client, tag)
+    try:
+        if not trusted_keys(payload):
+            found.append(Finding(
+                "payload/no-keys", "the release names no keys to verify later ones with",
+                why="no ConfigMap has the annotation release.openshift.io/verification-config-map;"
+                " every update from it needs force",
+                fix="include an image of cluster-update-keys",
+            ))  # fmt: skip
+    except CosaError:
+        pass  # a manifest that cannot be read is told below
+    return [*found, *of_files(payload.manifests)]
+
+
+def _image(client: Client, tag: Tag) -> Iterator[Finding]:
+    """A component that is not named by digest, not there, or of the old format."""
+    try:
+        manifest = client.manifest(by_digest(tag))
+    except CosaError as err:
+        yield Finding(err.code, f"{tag.name}: {err.what}", None, err.why, err.fix, fatal=True)
+        return
+    if manifest.media_type in SCHEMA1:
+        yield Finding(
+            "payload/schema1", f"the image of {tag.name} has the old format (schema 1)",
+            why="its digest changes when it is mirrored", fix="push it again with a current tool",
+            fatal=True,
+        )  # fmt: skip
+
+
+def of_signatures(payload: Payload, old: Payload, store: Path) -> Iterator[Finding]:
+    """Whether clusters on an older release will take this one."""
+    from cosa.payload import signing
+
+    try:
+        rings = signing.keyrings(trusted_keys(old), f"release {old.version}")
+        signing.verify(payload.digest, signing.stored(store, payload.digest), rings)
+    except CosaError as err:
+        yield Finding(
+            "payload/unsigned", f"clusters on {old.version} will refuse it: {err.what}",
+            why=err.why, fix=err.fix, fatal=True,
+        )  # fmt: skip
 
 
 def of_files(files: Mapping[str, File]) -> list[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cosa.cli.command import spelled
 from cosa.cli.main import COMMANDS
 from cosa.core.errors import ExitClass
 
@@ -40,7 +41,7 @@ def test_every_area_of_codes_is_explained():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_in_the_guide(name):
-    assert re.search(rf"^\| `{name}[ `]", GUIDE, re.MULTILINE)
+    assert re.search(rf"^\| `{spelled(name)}[ `]", GUIDE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", ExitClass)
