@@ -9,7 +9,12 @@ import pytest
 from cosa.kola.machine import Machine
 
 
-@pytest.mark.kola(firmware="uefi", kargs="kola.seen=yes", disks=("1G:channel=nvme,serial=spare",))
+@pytest.mark.kola(
+    cold=True,
+    firmware="uefi",
+    kargs="kola.seen=yes",
+    disks=("1G:channel=nvme,serial=spare",),
+)
 def test_uefi(boot: Callable[..., Machine]) -> None:
     """UEFI boots; kernel arguments and a second disk reach the guest."""
     guest = boot()
@@ -20,7 +25,7 @@ def test_uefi(boot: Callable[..., Machine]) -> None:
     assert guest.out("lsblk -bdno SIZE /dev/disk/by-id/nvme-*spare | head -1") == str(2**30)
 
 
-@pytest.mark.kola(firmware="uefi-secure", tags=("secure-boot",))
+@pytest.mark.kola(cold=True, firmware="uefi-secure", tags=("secure-boot",))
 def test_secure_boot(boot: Callable[..., Machine]) -> None:
     """Signed shim, GRUB and kernel pass firmware that enforces signatures."""
     guest = boot()

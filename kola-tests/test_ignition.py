@@ -67,6 +67,7 @@ def test_once(rebooted: Machine) -> None:
 
 
 @pytest.mark.kola(
+    cold=True,
     checks=False,
     ignition={
         "ignition": {"version": "3.0.0"},

@@ -1,9 +1,8 @@
 """A machine under test: boots an image, lets commands be run in it, notices when it breaks.
 
-Whatever we wait for, we look at the console and at QEMU meanwhile, so a guest
-that panics, drops to the emergency shell or dies ends the wait at once, with
-the phase it was in and its last words. A machine that is ready can be frozen
-into a folder, and others started from there (`cosa/kola/saved.py`).
+Whatever we wait for, we look at the console and at QEMU meanwhile, so a guest that
+panics, drops to the emergency shell or dies ends the wait at once, with the phase it was
+in and its last words. A machine that is ready can be frozen, and others started from that.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from cosa.kola.console import Console, KernelLog
 from cosa.kola.hardware import Places
 from cosa.kola.host import Host, not_run
 from cosa.kola.judges import Finding
+from cosa.kola.knock import Knocker
 from cosa.kola.spec import MachineSpec
 from cosa.tools import bootentry, qemu, qemu_state
 from cosa.tools.qemu import Guest, Qemu
@@ -34,6 +34,7 @@ from cosa.tools.ssh import KEY_FILES, Ssh, generate
 
 # Seconds under KVM.
 BOOT, COMMAND, SHUTDOWN, RESTORE = 120.0, 60.0, 60.0, 10.0
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 MEMORY = "memory"  # of a saved machine, beside its disks
 _RETRY = 3.0  # seconds between logins: sshd locks out who fails too often
 _GRACE = 8.0  # seconds a dying guest gets to finish its sentence
@@ -69,6 +70,7 @@ class Machine:
         self.console = Console(self.folder / hardware.CONSOLE, spec.tolerate)
         self._journal = self.folder / hardware.JOURNAL
         self._kernel_log = KernelLog(self._journal, spec.tolerate)
+        self._knocker = Knocker(self._journal)
         self._taken = 0
         self._done: dict[str, object] = {}
         self.given_up: dict[str, CosaError] = {}
@@ -202,13 +204,9 @@ class Machine:
         """Run a bash script as root, ended by the first command that fails."""
         return self.ssh("sudo bash -eu -o pipefail -s", input=text.encode(), timeout=timeout)
 
-    def boot_id(self) -> str:
-        """The kernel's id of this boot."""
-        return self.out("cat /proc/sys/kernel/random/boot_id")
-
     def reboot(self) -> None:
         """Reboot and wait until commands can be run again, in another boot."""
-        before = self.boot_id()
+        before = self.out(_BOOT_ID)
         self.ssh("sudo systemctl reboot", check=False)
         self.await_reboot(before)
 
@@ -222,11 +220,16 @@ class Machine:
                 raise self._stuck("the machine does not go down for a reboot")
             clock.sleep(0.25)
         self.console.restart()
+        self.mark_reboot()
+        self.wait_ssh()
+        if self.out(_BOOT_ID) == before:
+            raise self._stuck("the machine dropped its connections but did not reboot")
+
+    def mark_reboot(self) -> None:
+        """What the journal says from here on is of another boot."""
         with self._journal.open("a") as journal:
             journal.write("-- Reboot --\n")
-        self.wait_ssh()
-        if self.boot_id() == before:
-            raise self._stuck("the machine dropped its connections but did not reboot")
+        self._knocker.restart()
 
     def poweroff(self) -> None:
         """Switch the guest off properly and wait until it is."""
@@ -312,7 +315,8 @@ class Machine:
     def watch(self) -> None:
         """Look at console and QEMU; raise if the guest is broken or gone."""
         fatal = [finding for finding in self.console.read() if finding.judge.fatal]
-        if fatal or self._ignition_dumped():
+        dump = self.folder / hardware.IGNITION_JOURNAL
+        if fatal or (dump.exists() and dump.stat().st_size):
             self._last_words()
             raise trouble.broken(self.console, fatal[0] if fatal else None)
         if self._qemu and not self._qemu.alive:
@@ -344,6 +348,7 @@ class Machine:
         self.console.read()
         self.console.findings.clear()
         self._kernel_log.read()
+        self._knocker.ready = True
         pflash = qemu.firmware_files(spec.firmware, scratch)
         hardware.copy_present(saved, scratch, (qemu.VARIABLES,))
         disks = hardware.layer_disks(spec, saved, scratch)
@@ -380,7 +385,7 @@ class Machine:
             if self.console.phase != phase:
                 phase = self.console.phase
                 note(phase)
-            if self._ssh.answers():
+            if self._knocker.due() and self._ssh.answers():
                 complaint = self._ssh.connect(self.host.limit(15), self.watch)
                 if not complaint:
                     return
@@ -399,10 +404,6 @@ class Machine:
         assert self._ssh
         self.watch()
         return self._ssh
-
-    def _ignition_dumped(self) -> bool:
-        path = self.folder / hardware.IGNITION_JOURNAL
-        return path.exists() and path.stat().st_size > 0
 
     def _last_words(self) -> None:
         """Read on until the dying guest has been silent for a moment."""

@@ -43,8 +43,7 @@ def await_next(machine: Machine, before: Life, kernels: int, *, soft: bool, down
     machine.link.disconnect()
     if machine.console.boots <= kernels and not soft:
         machine.console.restart()
-    with (machine.folder / "journal.txt").open("a") as journal:
-        journal.write("-- Reboot --\n")
+    machine.mark_reboot()
     machine.wait_ssh()
     after = Life.of(machine)
     if soft and (after.boot, after.soft) == (before.boot, before.soft):
