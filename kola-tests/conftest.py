@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from shared import booted
+from shared import booted, idents
 
 from cosa.kola.machine import Machine
 
@@ -31,37 +31,29 @@ ostree admin deploy kola/second
 
 
 @pytest.fixture
-def rebooted(machine: Machine) -> Machine:
-    """The machine after its first reboot, before which state was left behind."""
-
-    def reboot() -> None:
-        machine.script(
-            "echo kept | tee /etc/kola-kept > /var/lib/kola-kept; echo second > /etc/kola/once"
-        )
-        machine.reboot()
-        machine.check()
-
-    machine.once("reboot", reboot)
-    return machine
-
-
-@pytest.fixture
 def first_commit(machine: Machine) -> str:
     """The commit the image came with."""
     return str(machine.once("first-commit", lambda: booted(machine).checksum))
 
 
 @pytest.fixture
-def updated(rebooted: Machine, first_commit: str) -> Machine:
-    """The machine running a second commit."""
+def updated(machine: Machine, first_commit: str) -> Machine:
+    """The machine after its first reboot, which brought it to a second commit.
+
+    Before it state was left behind.
+    """
 
     def update() -> None:
-        rebooted.script(f"set -- {first_commit}\n{_SECOND}", timeout=180)
-        rebooted.reboot()
-        rebooted.check()
+        machine.once("uuids", lambda: idents(machine))
+        machine.script(
+            "echo kept | tee /etc/kola-kept > /var/lib/kola-kept; echo second > /etc/kola/once"
+        )
+        machine.script(f"set -- {first_commit}\n{_SECOND}", timeout=180)
+        machine.reboot()
+        machine.check()
 
-    rebooted.once("update", update)
-    return rebooted
+    machine.once("update", update)
+    return machine
 
 
 @pytest.fixture

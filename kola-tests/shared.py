@@ -3,7 +3,7 @@
 One machine, one config: everything Ignition is tested with is in `CONFIG`, so
 that the suite needs one slow boot for all tests that only look. Tests that
 change the machine say at which stage they come:
-0 nothing lasting happened, 1 rebooted, 2 updated, 3 rolled back.
+0 nothing lasting happened, 1 rebooted into an update, 2 rolled back.
 """
 
 from __future__ import annotations
@@ -133,3 +133,13 @@ def booted(machine: Machine) -> Deployment:
     """The deployment that is running."""
     (entry,) = [entry for entry in deployments(machine) if entry.booted]
     return entry
+
+
+def idents(machine: Machine) -> dict[str, str]:
+    """UUIDs of the disk and of its filesystems, as they are on the disk."""
+    command = (
+        "for p in boot root; do sudo blkid -p -o value -s UUID /dev/disk/by-partlabel/$p; done;"
+        " sudo blkid -p -o value -s PTUUID /dev/vda"
+    )
+    boot, root, disk = machine.out(command).lower().splitlines()
+    return {"boot": boot, "root": root, "disk": disk}

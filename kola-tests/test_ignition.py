@@ -56,14 +56,14 @@ def test_units(machine: Machine) -> None:
 
 @pytest.mark.kola(stage=1)
 @SHARED
-def test_once(rebooted: Machine) -> None:
+def test_once(updated: Machine) -> None:
     """At the second boot Ignition does nothing, and what it wrote stays as people changed it."""
-    assert rebooted.out("cat /etc/kola/once") == "second"
-    assert "ignition.firstboot" not in rebooted.out("cat /proc/cmdline")
-    assert rebooted.ssh("test -e /boot/ignition.firstboot", check=False).status == 1
-    ran = rebooted.out("sudo journalctl -b -q -o cat --identifier=ignition | head")
+    assert updated.out("cat /etc/kola/once") == "second"
+    assert "ignition.firstboot" not in updated.out("cat /proc/cmdline")
+    assert updated.ssh("test -e /boot/ignition.firstboot", check=False).status == 1
+    ran = updated.out("sudo journalctl -b -q -o cat --identifier=ignition | head")
     assert "files" not in ran, ran
-    assert rebooted.out("cat /var/lib/kola-unit") == "ran\nran"
+    assert updated.out("cat /var/lib/kola-unit") == "ran\nran"
 
 
 @pytest.mark.kola(

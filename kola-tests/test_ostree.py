@@ -22,7 +22,7 @@ def test_status(machine: Machine, build: Build) -> None:
     assert only.version == build.meta["ostree-version"]
 
 
-@pytest.mark.kola(stage=2)
+@pytest.mark.kola(stage=1)
 def test_update(updated: Machine, first_commit: str) -> None:
     """A second commit is deployed and booted; /etc and /var are as they were left."""
     now = booted(updated)
@@ -33,7 +33,7 @@ def test_update(updated: Machine, first_commit: str) -> None:
     assert [entry.checksum for entry in deployments(updated)] == [now.checksum, first_commit]
 
 
-@pytest.mark.kola(stage=3)
+@pytest.mark.kola(stage=2)
 def test_rollback(rolled_back: Machine, first_commit: str) -> None:
     """Back to the commit the image came with."""
     assert booted(rolled_back).checksum == first_commit
