@@ -36,9 +36,10 @@ class Side:
         path = self.folder / str(entry["path"]) if entry else None
         if path is None or not path.is_file():
             listed = "it is listed, but not here" if entry else ""
+            target = "live" if name.startswith("live-") else name
             raise CosaError(
                 "diff/no-image", f"build {self.id} has no '{name}' to compare", why=listed,
-                fix="fetch it" if entry else f"`cosa build {name}` makes it for the latest build",
+                fix="fetch it" if entry else f"`cosa build {target}` makes it for the latest build",
                 exit_class=ExitClass.USAGE,
             )  # fmt: skip
         if entry.get("uncompressed-sha256"):

@@ -51,7 +51,11 @@ def choose_named(workdir: Workdir, names: Sequence[str]) -> Choice:
     for name in names:
         if "/" in name or name.startswith(".") or not (workdir.builds / name).is_dir():
             listed = "it is listed, but its files are not here" if found.has(name) else ""
-            problems.add("prune/unknown", f"there is no build {name} to remove", why=listed)
+            here = [b.id for b in found.builds if (workdir.builds / b.id).is_dir()]
+            problems.add(
+                "prune/unknown", f"there is no build {name} to remove", why=listed,
+                fix=f"builds here are: {', '.join(here[:5]) or 'none'}",
+            )  # fmt: skip
         elif name in tags:
             problems.add(
                 "prune/tagged", f"build {name} is tagged {', '.join(tags[name])}",
