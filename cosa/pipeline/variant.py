@@ -52,7 +52,7 @@ def _check(config: Path, links: dict[Path, str]) -> None:
             )  # fmt: skip
             problems.add(
                 "variant/no-version", f"the OS definition has no {target}",
-                fix=f"it has: {', '.join(names)}" if names else "it has no manifest-VERSION.yaml at all",
+                fix=f"there are: {', '.join(names) or 'none'}",
             )  # fmt: skip
         elif link.name == target:
             problems.add("variant/name", f"{link.name} cannot point at itself")
