@@ -39,11 +39,12 @@ class Options:
     readonly_executables: bool = False
     ima: bool = False
     ignore_devices: bool = True
+    langs: str = ""  # of rpm's _install_langs, joined by colons; empty is rpm's own setting
 
     def key(self) -> str:
         """Distinguishes imports made with different options, and by different importers."""
         flags = (self.readonly_executables, self.ima, self.ignore_devices)
-        return f"{VERSION}:" + "".join("01"[flag] for flag in flags)
+        return f"{VERSION}:" + "".join("01"[flag] for flag in flags) + self.langs
 
 
 def import_rpm(
@@ -62,7 +63,7 @@ def import_rpm(
                 nevra=reader.package.nevra,
                 digest=digest,
                 entries=entries,
-                scriptlets=tuple(_settle(s, reader.header) for s in reader.scriptlets),
+                scriptlets=tuple(_settle(s, reader.header, options) for s in reader.scriptlets),
                 requires=_names(reader.header[rpm.RPMTAG_REQUIRENAME]),
                 provides=_names(reader.header[rpm.RPMTAG_PROVIDENAME]),
             )
@@ -191,13 +192,17 @@ def capabilities(caps: str, nevra: str) -> bytes:
         ) from err
 
 
-def _settle(script: Scriptlet, header: Any) -> Scriptlet:
+def _settle(script: Scriptlet, header: Any, options: Options) -> Scriptlet:
     """Expand now what rpm would expand while installing (`%post -e`, `%post -q`)."""
     body = script.body
     if script.flags & _QFORMAT:
         body = text(header.format(body))
     if script.flags & _EXPAND:
+        if options.langs:
+            rpm.addMacro("_install_langs", options.langs)
         body = text(rpm.expandMacro(body))
+        if options.langs:
+            rpm.delMacro("_install_langs")
     return Scriptlet(
         script.kind, body, script.interpreter, script.flags, script.patterns, script.priority
     )

@@ -62,12 +62,13 @@ def install(job: Installation) -> Installed:
 
     Raises what `scripts` does.
     """
-    jobs = scripts.collect(job.packages)
+    langs = job.treefile.install_langs or ()
+    jobs = scripts.collect(job.packages, langs)
     apart = policy.detachable(jobs, job.packages)
     installed = Installed(ThreadPoolExecutor(max_workers=1))
     inputs = policy.key(job.tree, apart, job.packages, job.overrides) if apart else {}
     with events.step("package scripts") as step:
-        first = ScriptRun(job.tree, job.scratch, job.epoch, "scripts")
+        first = ScriptRun(job.tree, job.scratch, job.epoch, "scripts", langs=langs)
         sysusers(first, job.treefile)
         if not apart:
             scripts.run_all(first, job.plan, job.packages, jobs, step)
@@ -84,7 +85,7 @@ def install(job: Installation) -> Installed:
         installed.policy = parallel.submit(
             installed.pool, lambda: _policy(job, farm, apart, inputs)
         )
-        second = ScriptRun(job.tree, job.scratch, job.epoch, "scripts-2")
+        second = ScriptRun(job.tree, job.scratch, job.epoch, "scripts-2", langs=langs)
         for late in rest:
             second.run(late)
             step.progress(first.count + second.count, len(ahead) + len(rest), "scripts")

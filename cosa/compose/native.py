@@ -97,7 +97,7 @@ class _Compose:
         checks.preset(tree, self.treefile, self._previous_accounts(), self.previous)
         (self.scratch / "rpmdb").mkdir()
         _, installed = parallel.side_by_side(
-            lambda: self._rpmdb(packages),
+            lambda: self._rpmdb(packages, postprocess.db_backend(tree, self.treefile)),
             lambda: install.install(self._installation(tree, plan, packages, overrides)),
         )
         assert installed is not None
@@ -134,7 +134,8 @@ class _Compose:
 
     def _import_options(self) -> importer.Options:
         tree = self.treefile
-        return importer.Options(tree.readonly_executables, tree.ima, tree.ignore_devices)
+        langs = ":".join(tree.install_langs or ())
+        return importer.Options(tree.readonly_executables, tree.ima, tree.ignore_devices, langs)
 
     def _lay_over(self, tree: Tree) -> dict[str, str]:
         """Lay the overlays over the packages; what they replaced, by path."""
@@ -162,11 +163,12 @@ class _Compose:
             return None
         return Accounts.parse(self.previous["passwd"], self.previous["group"])
 
-    def _rpmdb(self, packages: list[PackageIndex]) -> None:
+    def _rpmdb(self, packages: list[PackageIndex], backend: str) -> None:
         with events.step("rpm database"):
             self.pool.call(
                 "tasks:write_rpmdb", rpms=[str(self.job.rpms[p.nevra]) for p in packages],
                 out=str(self.scratch / "rpmdb"), scratch=str(self.scratch), epoch=self.job.epoch,
+                backend=backend,
             )  # fmt: skip
 
     def _installation(

@@ -20,6 +20,7 @@ from cosa.model.treefile import Treefile
 from cosa.tools import sandbox
 
 _RPMDB = "usr/share/rpm"
+_BACKENDS = ("sqlite", "ndb")
 _ADD_ROOTS = ("usr/", "etc/", "bin/", "sbin/", "lib/", "lib64/")
 
 
@@ -47,6 +48,33 @@ def place_rpmdb(tree: Tree, rpmdb: Path) -> None:
     tree.link("usr/lib/sysimage/rpm", "../../share/rpm")
     tree.mkdir("usr/lib/rpm/macros.d")
     tree.write("usr/lib/rpm/macros.d/macros.rpm-ostree", "%_dbpath /usr/share/rpm\n")
+
+
+def db_backend(tree: Tree, treefile: Treefile) -> str:
+    """The kind of RPM database to write: `rpmdb: target` is what the tree's own rpm reads.
+
+    Raises `compose/rpmdb` for one that cannot be written here.
+    """
+    if treefile.rpmdb == "host":
+        return _BACKENDS[0]
+    backend = _BACKENDS[0]
+    for rel in ("usr/lib/rpm/macros", *sorted(_macro_files(tree))):
+        for line in (tree.read(rel) or "").splitlines():
+            if line.startswith("%_db_backend"):
+                backend = line.split()[-1]
+    if backend not in _BACKENDS:
+        raise CosaError(
+            "compose/rpmdb",
+            f"the tree's rpm keeps its database as '{backend}', which cannot be written here",
+            Where(str(treefile.path)),
+            fix="set `rpmdb: host`; the tree's rpm then has to convert it (rpmdb --rebuilddb)",
+        )
+    return backend
+
+
+def _macro_files(tree: Tree) -> list[str]:
+    folder = tree.path("usr/lib/rpm/macros.d")
+    return [f"usr/lib/rpm/macros.d/{path.name}" for path in folder.glob("macros.*")]
 
 
 def _units(tree: Tree, treefile: Treefile) -> None:

@@ -50,12 +50,12 @@ def timeout() -> float:
 PHASES = ("pre", "post", "posttrans")
 
 
-def collect(packages: Sequence[PackageIndex]) -> dict[str, list[Job]]:
+def collect(packages: Sequence[PackageIndex], langs: Sequence[str] = ()) -> dict[str, list[Job]]:
     """The scripts of a transaction by phase, in the order of `packages`; all triggers together."""
     jobs: dict[str, list[Job]] = {phase: [] for phase in (*PHASES, "triggers")}
     for package in packages:
         for script in package.scriptlets:
-            verdict = skips.judge(package.name, script)
+            verdict = skips.judge(package.name, script, langs)
             if verdict.script is not None:
                 phase = script.kind if script.kind in PHASES else "triggers"
                 jobs[phase].append(Job(package, verdict.script))
@@ -75,9 +75,12 @@ class ScriptRun:
     """One overlay over the tree and the programs run in it, one after the other."""
 
     def __init__(
-        self, tree: Tree, scratch: Path, epoch: int, name: str, over: Sequence[Path] = ()
-    ) -> None:
+        self, tree: Tree, scratch: Path, epoch: int, name: str, over: Sequence[Path] = (),
+        *,
+        langs: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.tree = tree
+        self.langs = ":".join(langs)
         self.count = 0
         self.layers = Layers.make((tree.root, *over), scratch, name)
         self._support = scratch / f"{name}.support"
@@ -127,7 +130,7 @@ class ScriptRun:
         extra = {}
         if script.body:
             # A file rather than an argument: scripts outgrow what an argument may hold.
-            body = rpmlua.script(script.body) if lua else script.body
+            body = rpmlua.script(script.body, self.langs) if lua else script.body
             extra["/run/cosa/script"] = self._file("script", body)
             program += ["/run/cosa/script", *job.arguments]
         if lua:

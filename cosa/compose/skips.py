@@ -8,6 +8,7 @@ what the compose does itself, or that rpm-ostree does in another way than in Lua
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosa.tools.rpmheader import Scriptlet
@@ -52,11 +53,17 @@ if test -e /etc/authselect/authselect.conf; then
 fi
 """
 
+_LOCALES = "exec /usr/sbin/build-locale-archive --install-langs @LANGS@"
+
 # package pattern, kind: the shell that does what the Lua did
 _REPLACED = (
     ("fedora-release*", "post", _OS_RELEASE),
     ("glibc-common", "post", ""),
-    ("glibc-all-langpacks", "posttrans", "exec /usr/sbin/build-locale-archive --install-langs all"),
+    (
+        "glibc-all-langpacks",
+        "posttrans",
+        "exec /usr/sbin/build-locale-archive --install-langs @LANGS@",
+    ),
     ("glibc-common", "transfiletriggerin", "exec /usr/sbin/ldconfig"),
     ("glibc", "post", "if test -x /usr/sbin/iconvconfig; then exec /usr/sbin/iconvconfig; fi"),
     ("glibc-gconv-extra", "post", "exec /usr/sbin/iconvconfig"),
@@ -84,8 +91,8 @@ class Verdict:
     script: Scriptlet | None = None
 
 
-def judge(package: str, script: Scriptlet) -> Verdict:
-    """Decide on one script of a package."""
+def judge(package: str, script: Scriptlet, langs: Sequence[str] = ()) -> Verdict:
+    """Decide on one script of a package; `langs` is the treefile's install-langs, empty for all."""
     if script.kind in NEVER:
         return Verdict("skip")
     if any(kind == script.kind and fnmatch.fnmatchcase(package, name) for name, kind in _IGNORED):
@@ -96,7 +103,8 @@ def judge(package: str, script: Scriptlet) -> Verdict:
         if kind == script.kind and fnmatch.fnmatchcase(package, name):
             if not body:
                 return Verdict("skip")
-            shell = Scriptlet(kind, body, ("/bin/sh",), 0, script.patterns, script.priority)
+            text = body.replace("@LANGS@", ":".join(langs) or "all")
+            shell = Scriptlet(kind, text, ("/bin/sh",), 0, script.patterns, script.priority)
             return Verdict("run", shell)
     if any(_SKIP_MARK in line for line in script.body.splitlines()[:_SKIP_LINES]):
         return Verdict("skip")

@@ -21,7 +21,7 @@ def _writer(path: str) -> ostree.ObjectWriter:
     return ostree.ObjectWriter(Path(path))
 
 
-def import_rpm(repo: str, rpm: str, digest: str, options: dict[str, bool]) -> dict[str, Any]:
+def import_rpm(repo: str, rpm: str, digest: str, options: dict[str, Any]) -> dict[str, Any]:
     """Import an RPM into the package cache: its commit and its index."""
     cache, writer = _cache(repo)
     commit, index = importer.import_rpm(
@@ -52,8 +52,9 @@ def order(rpms: dict[str, str], scratch: str) -> list[str]:
     return rpmdb.install_order({name: Path(path) for name, path in rpms.items()}, Path(scratch))
 
 
-def write_rpmdb(rpms: list[str], out: str, scratch: str, epoch: int) -> None:
+def write_rpmdb(rpms: list[str], out: str, scratch: str, epoch: int, backend: str) -> None:
     """Write the RPM database of a tree; see `cosa.tools.rpmdb.write`."""
     from cosa.tools import rpmdb
 
-    rpmdb.write([Path(path) for path in rpms], Path(out), Path(scratch), epoch=epoch)
+    paths = [Path(path) for path in rpms]
+    rpmdb.write(paths, Path(out), Path(scratch), epoch=epoch, backend=backend)

@@ -21,9 +21,10 @@ _PRELUDE = 'rpm.next_file = function() return io.read("l") end; '
 _LOADER = "loader"
 
 
-def script(body: str) -> str:
-    """A scriptlet's text as `rpmlua` needs it."""
-    return _PRELUDE + body
+def script(body: str, langs: str = "") -> str:
+    """A scriptlet's text as `rpmlua` needs it; `langs` is for the macro `_install_langs`."""
+    define = f'rpm.define("_install_langs {langs}"); ' if langs else ""
+    return define + _PRELUDE + body
 
 
 def command(place: str, arguments: tuple[str, ...]) -> list[str]:

@@ -130,6 +130,21 @@ def composing(folder, rpms):
     return [sys.executable, "-c", RUN, here, here.parents[2], folder, *rpms]
 
 
+def test_the_database_is_what_the_trees_rpm_reads(room, maker):
+    def rpms(backend):
+        files = {"/usr/lib/rpm/macros": f"%_db_backend {backend}\n"}
+        return [maker.base, maker.rpm(f"rpm-{backend}", files=files)]
+
+    job, commit = run(room, rpms("ndb"))
+    assert "Packages.db" in listing(job, commit, "/usr/share/rpm")
+    assert run(room / "again", rpms("ndb"))[1].checksum == commit.checksum
+    with pytest.raises(CosaError) as caught:
+        run(room, rpms("bdb"))
+    assert caught.value.code == "compose/rpmdb"
+    host = run(room, rpms("bdb"), TREEFILE + "rpmdb: host\n")
+    assert "rpmdb.sqlite" in listing(*host, "/usr/share/rpm")
+
+
 def test_killed_in_the_middle(room, maker):
     nap = maker.rpm("nap", "%post\nsleep 1")
     job = job_of(room / "w", [maker.base, nap])

@@ -156,6 +156,17 @@ def test_what_rpm_ostree_ignores_or_replaces(room, maker):
     assert text_of(job, commit, "/usr/etc/crypto-policies/config") == "DEFAULT\n"
 
 
+def test_install_langs_is_what_scripts_see(room, maker):
+    packages = [
+        maker.rpm("asks", f"%post -p <lua>\n{lua('lua', ', rpm.expand(" %%{_install_langs}")')}"),
+        maker.rpm("expands", f"%post -e\n{shell('langs %%{_install_langs}')}"),
+    ]
+    job, commit = run(room, [maker.base, *packages], TREEFILE + "install-langs: [de, en_GB]\n")
+    assert set(text_of(job, commit, LOG).splitlines()) == {
+        "lua 2 1 nil de:en_GB", "langs de:en_GB 1 1",
+    }  # fmt: skip
+
+
 def test_sysusers_and_pre_make_the_owners_of_files(room, maker):
     sysusers = maker.top / "sysusers"
     if not sysusers.exists():
