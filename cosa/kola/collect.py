@@ -10,8 +10,8 @@ import pytest
 
 from cosa.core.errors import CosaError
 from cosa.kola.choice import Choice
-from cosa.kola.external import ExternalTest, buckets, discover
-from cosa.kola.extitem import ExtFolder, ExtItem, NativeFolder, Provider, SharedMachine
+from cosa.kola.external import buckets, discover
+from cosa.kola.extitem import ExtItem, Provider, SharedMachine, TestFolder
 from cosa.kola.items import BAD, REQUEST, group_of, name_of, tags_of
 from cosa.kola.outcome import BUCKET_KEY, NAME_KEY, WARN_KEY
 from cosa.kola.request import Request, from_marks, name_for
@@ -34,29 +34,18 @@ class Collection:
         )
         self._provider = provider
         remarks: list[str] = []
-        self._roots: dict[Path, list[ExternalTest]] = {}
-        roots = self.choice.external_roots()
-        for root in roots:
-            self._roots[root.folder] = []
-        for test in discover(roots, remarks):
-            for folder, tests in self._roots.items():
-                if test.executable.is_relative_to(folder):
-                    tests.append(test)
-                    break
+        self._tests = tuple(discover(self.choice.external_roots(), remarks))
         config.stash[REMARKS] = remarks
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(
         self, path: Path, parent: pytest.Collector
     ) -> pytest.Collector | None:
-        """A folder of external tests is not searched for Python files."""
-        tests = self._roots.get(path)
-        if tests is None:
+        """The folder of tests gets the external ones."""
+        if path != parent.config.rootpath or not self._tests:
             return None
-        native = any(path.glob("test_*.py"))
-        kind = NativeFolder if native else ExtFolder
-        folder = kind.from_parent(parent, path=path)
-        folder.tests, folder.copies = tuple(tests), self.choice.multiply
+        folder = TestFolder.from_parent(parent, path=path)
+        folder.tests, folder.copies = self._tests, self.choice.multiply
         folder.provider = self._provider
         return folder
 

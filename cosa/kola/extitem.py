@@ -46,15 +46,21 @@ class Provider(Protocol):
         """The build that is tested."""
 
 
-class ExtFolder(pytest.Directory):
-    """A folder of external tests."""
+class TestFolder(pytest.Directory):
+    """The folder of tests in Python, to which the external ones are added.
+
+    They are not collected from where they lie: pytest would load every
+    conftest.py above them.
+    """
 
     tests: tuple[ExternalTest, ...] = ()
     copies = 1
     provider: Provider
 
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
-        """Its tests."""
+        """Both kinds."""
+        assert self.parent
+        yield from pytest.Dir.from_parent(self.parent, path=self.path).collect()
         for copy in range(self.copies):
             for test in self.tests:
                 suffix = str(copy) if self.copies > 1 else ""
@@ -62,16 +68,6 @@ class ExtFolder(pytest.Directory):
                 item.test = replace(test, name=test.name + suffix)
                 item.provider = self.provider
                 yield item
-
-
-class NativeFolder(ExtFolder):
-    """A folder that has tests in Python too."""
-
-    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
-        """Both kinds."""
-        assert self.parent
-        yield from pytest.Dir.from_parent(self.parent, path=self.path).collect()
-        yield from super().collect()
 
 
 class ExtItem(pytest.Item):

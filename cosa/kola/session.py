@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -181,8 +182,13 @@ def _common(wanted: Run) -> list[str]:
     words += [f"--kola-select={glob}" for glob in wanted.globs]
     words += [f"--kola-tag={tag}" for tag in wanted.tags]
     words.append(f"--kola-choice={wanted.choice.to_json()}")
-    roots = [root.folder for root in wanted.choice.external_roots() if root.folder.is_dir()]
-    return [*words, str(wanted.tests), *(str(root) for root in roots if root != wanted.tests)]
+    # Who names tests by pytest's own ids wants those only.
+    named = any(
+        re.search(r"\.py(::|$)", word) and before not in ("--deselect", "--ignore")
+        for before, word in pairwise(("", *wanted.extra))
+        if not word.startswith("-")
+    )
+    return words if named else [*words, str(wanted.tests)]
 
 
 def collect(wanted: Run) -> list[pytest.Item]:

@@ -299,6 +299,8 @@ def test_copies_and_shards(wanted: Run) -> None:
 
 
 def external(folder: Path, name: str, block: str = "") -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "conftest.py").write_text("raise SystemExit('this is not ours to load')")
     path = folder / "tests/kola" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{block}\n")
@@ -326,6 +328,10 @@ def test_external_tests_are_pytests_too(wanted: Run, tmp_path: Path) -> None:
     by_node = replace(wanted, choice=run.choice, extra=("--deselect", items[0].nodeid))
     assert plugin.name_of(items[0]) not in map(plugin.name_of, session.collect(by_node))
     assert "it.first" in map(plugin.name_of, session.collect(replace(run, globs=())))
+    ident = f"{wanted.tests}/test_it.py::test_first"
+    assert [plugin.name_of(i) for i in session.collect(replace(wanted, extra=(ident,)))] == [
+        "it.first"
+    ]
     with pytest.raises(CosaError, match=r"no test matches: ext\.p\.alone"):
         session.run(replace(run, globs=("ext.p.alone",)))
 
