@@ -8,28 +8,18 @@ repositories keep their order, requests are sorted, libsolv itself is determinis
 from __future__ import annotations
 
 import difflib
-import fnmatch
-import functools
-import hashlib
-import os
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from cosa.core import fs
-from cosa.core.errors import CosaError, ExitClass, Problems, Where
+from cosa.core.errors import Problems, Where
 from cosa.model.lockfile import LockedPackage
-from cosa.model.package import Package, split_evr
-from cosa.tools import repos
+from cosa.model.package import Package
 from cosa.tools.repofile import LOCAL_REPO, RepoConfig
 from cosa.tools.repos import Metadata
-
-_SOLV_FORMAT = "1"  # part of the cache key: raise when what is loaded into a .solv changes
-_DAY = 86400
+from cosa.tools.solver_hide import LOCKED, hide
+from cosa.tools.solver_load import add_local, add_repo, bindings, package
 
 
 @dataclass(frozen=True)
@@ -57,28 +47,6 @@ class Solved:
 
     packages: tuple[Package, ...]
     absent_locks: tuple[str, ...]
-
-
-@functools.cache
-def bindings() -> ModuleType:
-    """python3-solv, loaded on first use."""
-    try:
-        # SWIG's types warn while they are made and once more when the program ends; turned
-        # into an error (-W error) that crashes.
-        warnings.filterwarnings("ignore", "builtin type swig", DeprecationWarning)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import solv
-    except ImportError as err:
-        raise CosaError(
-            "env/missing-tool",
-            "the Python bindings of libsolv are not installed",
-            why=str(err),
-            fix="run through bin/cosa, which brings every tool, or see `cosa doctor`",
-            exit_class=ExitClass.ENVIRONMENT,
-        ) from err
-    found: ModuleType = solv
-    return found
 
 
 def solve(
@@ -114,17 +82,15 @@ class Universe:
     ) -> None:
         self.request = request
         self.filelists = filelists
-        self.hidden: dict[int, str] = {}
         self.configs: dict[str, RepoConfig] = {meta.repo.id: meta.repo for meta in sources}
-        self._local_files: dict[str, Path] = {}
         solv = bindings()
         self.pool = solv.Pool()
         self.pool.setdisttype(solv.Pool.DISTTYPE_RPM)
         self.pool.setarch(request.basearch)
         for meta in sources:
-            self._add_repo(meta, cache)
-        self._add_local(local)
-        self._hide()
+            add_repo(self.pool, meta, cache, filelists=filelists)
+        self._local_files = add_local(self.pool, local)
+        self.hidden = hide(self.pool, request, self.configs)
         self.pool.addfileprovides()
         self.pool.createwhatprovides()
 
@@ -143,103 +109,17 @@ class Universe:
         chosen = solver.transaction().newsolvables()
         return Solved(tuple(sorted(map(self._package, chosen))), self._absent_locks())
 
-    # Loading
+    def why_hidden(self, solvable: Any) -> str:
+        """Why a package may not be taken, a lock with its place in its file; empty if it may."""
+        reason = self.hidden.get(solvable.id, "")
+        lock = self.request.locks.get(solvable.name) if reason.startswith(LOCKED) else None
+        return f"{reason} ({lock.where})" if lock and lock.where else reason
 
-    def _add_repo(self, meta: Metadata, cache: Path) -> None:
-        repo = self.pool.add_repo(meta.repo.id)
-        repo.priority = -meta.repo.priority  # libsolv: higher wins; .repo files: lower
-        repo.subpriority = -meta.repo.cost
-        kinds = ["primary", "filelists"] if self.filelists else ["primary"]
-        kept = cache / "repos" / "solv" / _solv_name(meta, kinds)
-        if kept.exists() and repo.add_solv(str(kept)):
-            if time.time() - kept.stat().st_mtime > _DAY:
-                os.utime(kept)
-            return
-        for kind in kinds:
-            if kind == "filelists" and kind not in meta.records:
-                continue
-            flags = 0 if kind == "primary" else solv_flag("REPO_EXTEND_SOLVABLES")
-            path = meta.open(kind)
-            if not repo.add_rpmmd(bindings().xfopen(str(path)), None, flags):
-                raise CosaError(
-                    "fetch/repodata-mismatch",
-                    f"the {kind} metadata of repository '{meta.repo.id}' is not readable",
-                    meta.repo.where,
-                    why=self.pool.errstr,
-                    exit_class=ExitClass.UNTRUSTED,
-                )
-        _keep(repo, kept)
-
-    def _add_local(self, files: Sequence[Path]) -> None:
-        if not files:
-            return
-        problems = Problems()
-        repo = self.pool.add_repo(LOCAL_REPO)
-        repo.priority = 1000
-        flags = solv_flag("REPO_REUSE_REPODATA") | solv_flag("REPO_NO_INTERNALIZE")
-        for path in files:
-            solvable = repo.add_rpm(str(path), flags)
-            if not solvable:
-                problems.add(
-                    "resolve/local-rpm", "this is not a readable RPM", Where(str(path)),
-                    why=str(self.pool.errstr), fix="remove it or build it again",
-                )  # fmt: skip
-                continue
-            nevra = str(solvable)
-            if nevra in self._local_files:
-                problems.add(
-                    "resolve/local-rpm", f"{nevra} is there twice", Where(str(path)),
-                    why=f"also in {self._local_files[nevra].name}", fix="remove one of them",
-                )  # fmt: skip
-            self._local_files[nevra] = path
-        repo.internalize()
-        problems.raise_if_any("local RPMs cannot be used")
-
-    # Hiding
-
-    def _hide(self) -> None:
-        """Take out of consideration what excludes, locks and preferences forbid."""
-        request = self.request
-        filters = any(c.excludepkgs or c.includepkgs for c in self.configs.values())
-        if not (
-            request.exclude or request.repo_packages or request.locks or request.locked_only
-            or request.strict or filters or self._local_files
-        ):  # fmt: skip
-            return  # asking every package of a distribution takes a while
-        considered = []
-        local_names = {s.name for s in self.pool.solvables if s.repo.name == LOCAL_REPO}
-        for solvable in self.pool.solvables:
-            reason = self._reason_to_hide(solvable, local_names)
-            if reason:
-                self.hidden[solvable.id] = reason
-            else:
-                considered.append(solvable.id)
-        if self.hidden:
-            self.pool.set_considered_list(considered)
-
-    def _reason_to_hide(self, solvable: Any, local_names: set[str]) -> str:
-        request, name, repo = self.request, solvable.name, solvable.repo.name
-        if name in request.exclude:
-            return "exclude-packages hides it"
+    def _package(self, solvable: Any) -> Package:
+        repo = solvable.repo.name
         if repo == LOCAL_REPO:
-            return ""
-        if name in local_names:
-            return "a local RPM of that name replaces it"
-        config = self.configs[repo]
-        if (config.excludepkgs or config.includepkgs) and _filtered(solvable, config):
-            return f"excludepkgs or includepkgs of repository '{repo}' hides it"
-        if request.repo_packages.get(name, repo) != repo:
-            return f"repo-packages wants it from repository '{request.repo_packages[name]}'"
-        lock = request.locks.get(name)
-        if lock is None:
-            if request.strict:
-                return "it is not in the lockfile (strict)"
-            return f"'{repo}' supplies locked packages only" if repo in request.locked_only else ""
-        if not lock.fits(solvable.evr, solvable.arch):
-            return f"the lockfile wants {lock.evra or lock.evr}"
-        if lock.digest and lock.digest != _digest(solvable):
-            return f"its digest is not the lockfile's {lock.digest}"
-        return ""
+            return package(solvable, self._local_files.get(str(solvable)), None)
+        return package(solvable, None, self.configs[repo].where)
 
     def _absent_locks(self) -> tuple[str, ...]:
         if not self.request.locks:
@@ -287,7 +167,7 @@ class Universe:
         hidden = [s for s in self.pool.solvables if s.id in self.hidden and _meant(spec, s)]
         name = spec.split(maxsplit=1)[0]
         if hidden:
-            why = "; ".join(f"{s} in '{s.repo.name}': {self.hidden[s.id]}" for s in hidden[:5])
+            why = "; ".join(f"{s} in '{s.repo.name}': {self.why_hidden(s)}" for s in hidden[:5])
             problems.add("resolve/hidden", f"no version of '{spec}' may be used", where, why=why,
                          fix=_unhide(self.hidden[hidden[0].id]))  # fmt: skip
             return
@@ -321,74 +201,6 @@ class Universe:
                     "resolve/repo-packages", f"repository '{repo}' has no package '{name}'",
                     self.request.where, fix="correct the name under repo-packages:",
                 )  # fmt: skip
-
-    def _package(self, solvable: Any) -> Package:
-        solv = bindings()
-        epoch, version, release = split_evr(solvable.evr)
-        local = self._local_files.get(str(solvable)) if solvable.repo.name == LOCAL_REPO else None
-        if local is not None:
-            location, size, digest = local.absolute().as_uri(), local.stat().st_size, ""
-            digest = f"sha256:{fs.sha256_file(local)}"
-        else:
-            location = solvable.lookup_location()[0]
-            base = solvable.lookup_str(solv.SOLVABLE_MEDIABASE)
-            location = f"{base.rstrip('/')}/{location}" if base else location.removeprefix("./")
-            size = solvable.lookup_num(solv.SOLVABLE_DOWNLOADSIZE)
-            digest = _digest(solvable)
-        return Package(
-            name=solvable.name, epoch=epoch, version=version, release=release, arch=solvable.arch,
-            repo=solvable.repo.name, location=location, digest=digest, size=size,
-            sourcerpm=_source(solvable),
-        )  # fmt: skip
-
-
-def solv_flag(name: str) -> int:
-    """A constant of libsolv's Repo class."""
-    return int(getattr(bindings().Repo, name))
-
-
-def _solv_name(meta: Metadata, kinds: Sequence[str]) -> str:
-    parts = [_SOLV_FORMAT, *(meta.records[k].digest for k in kinds if k in meta.records)]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest() + ".solv"
-
-
-def _keep(repo: Any, kept: Path) -> None:
-    """Save a loaded repository in libsolv's own format, which loads ten times faster."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    repos.prune(kept.parent)
-    with fs.private_dir(kept.parent, "solv") as scratch:
-        made = scratch / "solv"
-        out = bindings().xfopen(str(made), "w")
-        if not out or not repo.write(out):
-            return
-        out.close()
-        fs.publish(made, kept)
-
-
-def _digest(solvable: Any) -> str:
-    """`sha256:HEX`, or empty when the repository gives no sha256."""
-    checksum = solvable.lookup_checksum(bindings().SOLVABLE_CHECKSUM)
-    if checksum is None or checksum.typestr() != "sha256":
-        return ""
-    return f"sha256:{checksum.hex()}"
-
-
-def _source(solvable: Any) -> str:
-    solv = bindings()
-    name = solvable.lookup_str(solv.SOLVABLE_SOURCENAME) or solvable.name
-    evr = solvable.lookup_str(solv.SOLVABLE_SOURCEEVR) or solvable.evr
-    arch = solvable.lookup_str(solv.SOLVABLE_SOURCEARCH)
-    return f"{name}-{evr.rpartition(':')[2]}.{arch}.rpm" if arch else ""
-
-
-def _filtered(solvable: Any, config: RepoConfig) -> bool:
-    names = (solvable.name, f"{solvable.name}.{solvable.arch}", str(solvable))
-
-    def matches(patterns: Sequence[str]) -> bool:
-        return any(fnmatch.fnmatchcase(n, pattern) for n in names for pattern in patterns)
-
-    included = not config.includepkgs or matches(config.includepkgs)
-    return not included or matches(config.excludepkgs)
 
 
 def _meant(spec: str, solvable: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosa.core.errors import CosaError, Problems
 from cosa.tools import solver as solver_module
+from cosa.tools.solver_load import bindings
 
 if TYPE_CHECKING:
     from cosa.tools.solver import Universe
@@ -28,7 +29,7 @@ def explain(universe: Universe, problems: Sequence[Any]) -> CosaError:
 class _Explainer:
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
-        self._solver = solver_module.bindings().Solver
+        self._solver = bindings().Solver
 
     def error(self, problems: Sequence[Any]) -> CosaError:
         found = Problems()
@@ -108,7 +109,7 @@ class _Explainer:
         return what, "", "the package is broken: take another version"
 
     def _not_installable(self, info: Any) -> tuple[str, str, str]:
-        reason = self._universe.hidden.get(info.solvable.id, "")
+        reason = self._universe.why_hidden(info.solvable)
         if not reason:
             arch = self._universe.request.basearch
             reason = f"its architecture {info.solvable.arch} does not fit {arch}"
@@ -121,12 +122,12 @@ class _Explainer:
         return what, f"it is in {names}" if names else "", "see what keeps those from being used"
 
     def _hidden_providers(self, dep: Any) -> list[str]:
-        key = solver_module.bindings().SOLVABLE_PROVIDES
+        key = bindings().SOLVABLE_PROVIDES
         hidden = self._universe.hidden
         found = solver_module.candidates(
             self._universe, lambda s: s.id in hidden and s.matchesdep(key, dep, -1)
         )
-        return [f"{s} has it, but {hidden[s.id]}" for s in list(found)[:4]]
+        return [f"{s} has it, but {self._universe.why_hidden(s)}" for s in list(found)[:4]]
 
     def _other_versions(self, dep: Any) -> str:
         """Packages that provide the name of a versioned dependency in another version."""

@@ -12,6 +12,7 @@ from cosa.compose.resolve import Resolution, resolve
 from cosa.core import events
 from cosa.core.errors import CosaError
 from cosa.model.lockfile import LockedPackage, Lockfile
+from cosa.model.lockfile_overrides import load_overrides
 from cosa.model.treefile import load_treefile
 from cosa.tools.repofile import RepoConfig
 
@@ -42,6 +43,7 @@ def solve(tmp_path: Path) -> Solve:
         *,
         options: dict[str, dict] | None = None,
         lock: dict[str, LockedPackage] | None = None,
+        locks: Sequence[Lockfile] = (),
         **kw,
     ) -> Resolution:
         configs = []
@@ -50,7 +52,7 @@ def solve(tmp_path: Path) -> Solve:
             configs.append(RepoConfig(name, baseurl=(url,), **(options or {}).get(name, {})))
         path = tmp_path / "tree.yaml"
         path.write_text(treefile)
-        locks = [Lockfile(packages=lock)] if lock is not None else []
+        locks = [Lockfile(packages=lock)] if lock is not None else locks
         tree = load_treefile(path, "x86_64")
         return resolve(tree, configs, cache=tmp_path / "cache", lockfiles=locks, **kw)
 
@@ -146,7 +148,26 @@ def test_locked_digest_must_match(solve: Solve) -> None:
     with pytest.raises(CosaError) as caught:
         solve("packages: [tool]", lock={"tool": bad})
     assert caught.value.code == "resolve/hidden"
-    assert "its digest is not the lockfile's" in caught.value.why
+    assert "this version with the digest sha256:000" in caught.value.why
+
+
+def test_a_lock_in_the_way_is_named_with_its_place(solve: Solve, tmp_path: Path) -> None:
+    path = tmp_path / "manifest-lock.overrides.yaml"
+    path.write_text(
+        "packages:\n  lib:\n    evr: 1:9-9\n"
+        "    metadata: {type: pin, reason: 'https://example.org/1'}\n"
+    )
+    locks = [load_overrides(path)]
+    with pytest.raises(CosaError) as caught:
+        solve("packages: [lib]", locks=locks)
+    assert f"the lockfile wants 1:9-9 ({path}:2:3)" in caught.value.why
+    with pytest.raises(CosaError) as caught:
+        solve("packages: [app]", locks=locks)
+    assert f"({path}:2:3)" in "".join(problem.why for problem in caught.value.problems)
+    seen: list[str] = []
+    with events.sink(lambda event: seen.append(event.text)):
+        solve("packages: [nice]", locks=locks)
+    assert f"{path}:2:3: lib is locked to 1:9-9, which no repository offers" in seen
 
 
 def test_lockfile_repos_supply_locked_packages_only(solve: Solve) -> None:
