@@ -89,7 +89,7 @@ def run_tests(asked: Asked, **changes: Any) -> int:
         output=machines.output_of(values["output"]),
         build=None if values["qemu_image"] else image.parent.absolute(),
         accelerator=machines.accelerator(),
-        saved=machines.saved_machines(),
+        saved=None if values["cold"] else machines.saved_machines(),
         workers=kolawords.workers(values["parallel"]),
         memory=values["qemu_memory"],
         firmware=machines.firmware_of(values["qemu_firmware"]),

@@ -50,6 +50,7 @@ OPTIONS = (
     Option("denylist-test", [], "leave out tests of this name; may be repeated", "GLOB"),
     Option("denylist-stream", "", "the stream denylists are read for; default the build's",
            "STREAM"),
+    Option("cold", default=False, help="boot every machine instead of restoring saved ones"),
     Option("no-net", default=False, help="leave out tests that need the internet"),
     Option("run-platform-independent", default=False,
            help="kept for scripts: on qemu they always run"),

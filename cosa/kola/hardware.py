@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosa.kola.host import Host
 from cosa.kola.spec import DiskSpec, MachineSpec
-from cosa.tools import qemu
+from cosa.tools import bootentry, qemu
 from cosa.tools.qemu import Disk, Guest
 
 PRIMARY = "primary.qcow2"
@@ -43,11 +43,15 @@ def disks(spec: MachineSpec, folder: Path) -> tuple[Disk, ...]:
 
 
 def make_disks(spec: MachineSpec, folder: Path) -> tuple[Disk, ...]:
-    """Fresh disks: an overlay of the image, and empty ones."""
+    """Fresh disks: an overlay of the image, with the kernel arguments, and empty ones."""
     made = disks(spec, folder)
     qemu.overlay(spec.image, made[-1].file, spec.primary.size)
     for wanted, disk in zip(spec.disks, made, strict=False):
         qemu.blank(disk.file, wanted.size)
+    if spec.kargs or spec.firstboot_kargs:
+        bootentry.append_kargs(
+            made[-1].file, spec.kargs, folder, firstboot=spec.firstboot_kargs
+        )  # fmt: skip
     return made
 
 
@@ -89,6 +93,8 @@ def guest(
             qemu.IGNITION_PORT: places.results / IGNITION_JOURNAL,
         },
         network=spec.network,
+        nics=spec.nics,
+        numa=spec.numa,
     )
 
 

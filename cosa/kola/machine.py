@@ -28,7 +28,7 @@ from cosa.kola.host import Host, not_run
 from cosa.kola.judges import Finding
 from cosa.kola.knock import Knocker
 from cosa.kola.spec import MachineSpec
-from cosa.tools import bootentry, qemu, qemu_state
+from cosa.tools import qemu, qemu_state
 from cosa.tools.qemu import Guest, Qemu
 from cosa.tools.ssh import KEY_FILES, Ssh, generate
 
@@ -332,8 +332,6 @@ class Machine:
         whole = guestconfig.whole(spec.ignition, key.public, autologin=spec.autologin)
         (self.folder / hardware.CONFIG).write_text(json.dumps(whole, indent=1))
         disks = hardware.make_disks(spec, scratch)
-        if spec.kargs:
-            bootentry.append_kargs(disks[-1].file, spec.kargs, scratch)
         pflash = qemu.firmware_files(spec.firmware, scratch)
         guest = hardware.guest(spec, self.host, self.uuid, disks, self._places, pflash=pflash)
         self._launch(replace(guest, interactive=self._interactive))

@@ -6,6 +6,7 @@ partition out of (and back into) any image format, debugfs edits its ext4.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ from cosa.core.errors import CosaError, ExitClass
 _SECTOR = 512
 _TABLE = 1 << 20  # the primary GPT lies within the first MiB
 ENTRIES = "/loader/entries"
+FIRSTBOOT = "/ignition.firstboot"  # sourced by GRUB while it is there
 
 
-def append_kargs(image: Path, kargs: Sequence[str], scratch: Path) -> None:
+def append_kargs(image: Path, kargs: Sequence[str], scratch: Path, *, firstboot: str = "") -> None:
     """Append arguments to every boot loader entry in the partition `boot` of a qcow2 image.
 
-    Raises `bootentry/none` when the image has no such partition or entries.
+    `firstboot` is for the first boot's command line only. Raises `bootentry/none` when
+    the image has no such partition or entries.
     """
     offset, size = _partition(image, "boot", scratch)
     window = f"driver=raw,offset={offset},size={size},file.driver=qcow2,file.file.filename={image}"
@@ -30,8 +33,10 @@ def append_kargs(image: Path, kargs: Sequence[str], scratch: Path) -> None:
     names = [name for name in _list(boot, ENTRIES) if name.endswith(".conf")]
     if not names:
         raise _none(image, f"no {ENTRIES}/*.conf in the partition 'boot'")
-    for name in names:
+    for name in names if kargs else ():
         _edit(boot, f"{ENTRIES}/{name}", kargs, scratch)
+    if firstboot:
+        _write(boot, FIRSTBOOT, firstboot_script(firstboot), scratch)
     run.run(
         ["qemu-img", "convert", "-n", "-f", "raw", "--target-image-opts", boot, window]
     )  # fmt: skip
@@ -48,10 +53,21 @@ def with_kargs(entry: str, kargs: Sequence[str]) -> str:
     return "\n".join([*lines, " ".join(["options", *kargs])]) + "\n"
 
 
+def firstboot_script(kargs: str) -> str:
+    """What GRUB is to source on the first boot, as Ignition's documents describe it."""
+    quoted = re.sub(r'(["$\\])', r"\\\1", kargs)
+    return f'set ignition_network_kcmdline="{quoted}"\n'
+
+
 def _edit(boot: Path, path: str, kargs: Sequence[str], scratch: Path) -> None:
-    local, label = scratch / "entry.conf", scratch / "entry.label"
     text = run.run(["debugfs", "-R", f"cat {path}", boot]).out
-    local.write_text(with_kargs(text, kargs))
+    _write(boot, path, with_kargs(text, kargs), scratch)
+
+
+def _write(boot: Path, path: str, text: str, scratch: Path) -> None:
+    """Replace a file that is there, keeping its SELinux label."""
+    local, label = scratch / "entry.conf", scratch / "entry.label"
+    local.write_text(text)
     label.unlink(missing_ok=True)
     run.run(["debugfs", "-R", f"ea_get -f {label} {path} security.selinux", boot], check=False)
     commands = [f"rm {path}", f"write {local} {path}", f"sif {path} mode 0100644"]

@@ -91,6 +91,8 @@ class Guest:
     ignition: Path | None = None
     ports: Mapping[str, Path] = field(default_factory=dict)  # virtio port -> file it fills
     network: bool = False  # may the guest reach beyond itself
+    nics: int = 0  # network cards beside the first
+    numa: bool = False  # memory and processors in two nodes
     interactive: bool = False  # console on our terminal too
     generation: str = ""  # a UUID new to each copy of a saved guest, or "auto"
     incoming: bool = False  # wait for a saved state instead of booting
@@ -99,7 +101,7 @@ class Guest:
 def command(guest: Guest, monitor: int) -> list[str]:
     """The argv of a guest whose monitor is the open descriptor `monitor`."""
     argv = [PROGRAM, *_machine(guest), *_ACCELERATION[guest.accelerator]]
-    argv += ["-smp", str(guest.cpus), "-m", str(guest.memory), "-uuid", guest.uuid]
+    argv += [*_memory(guest), "-uuid", guest.uuid]
     argv += ["-nodefaults", "-display", "none", "-boot", "order=c,strict=on"]
     argv += ["-object", "rng-random,filename=/dev/urandom,id=rng0"]
     argv += ["-device", "virtio-rng-pci,rng=rng0"]
@@ -107,10 +109,7 @@ def command(guest: Guest, monitor: int) -> list[str]:
     argv += ["-device", f"vmgenid,guid={guest.generation or 'auto'}"]
     argv += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
     argv += _console(guest)
-    restrict = "off" if guest.network else "on"
-    forward = "hostfwd=tcp:127.0.0.1:0-:22"  # port 0: the kernel chooses a free one
-    argv += ["-netdev", f"user,id=net0,restrict={restrict},hostname=qemu0,{forward}"]
-    argv += ["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56"]
+    argv += _network(guest)
     for number, disk in enumerate(guest.disks):
         argv += _disk(disk, number)
     if guest.ports:
@@ -122,6 +121,33 @@ def command(guest: Guest, monitor: int) -> list[str]:
         argv += ["-fw_cfg", f"name=opt/com.coreos/config,file={_escape(guest.ignition)}"]
     if guest.incoming:
         argv += ["-incoming", "defer"]
+    return argv
+
+
+def _network(guest: Guest) -> list[str]:
+    """Addresses are those upstream's tests assert: 10.0.2.15, then 10.0.2.31 and so on."""
+    common = f"restrict={'off' if guest.network else 'on'},hostname=qemu0"
+    forward = "hostfwd=tcp:127.0.0.1:0-:22"  # port 0: the kernel chooses a free one
+    argv = ["-netdev", f"user,id=net0,{common},{forward}"]
+    argv += ["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56"]
+    for number in range(1, guest.nics + 1):
+        argv += ["-netdev", f"user,id=net{number},{common},dhcpstart=10.0.2.{30 + number}"]
+        mac = f"52:55:00:d1:56:{number - 1:02x}"
+        argv += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac}"]
+    return argv
+
+
+def _memory(guest: Guest) -> list[str]:
+    argv = ["-smp", str(guest.cpus), "-m", str(guest.memory)]
+    for node in range(2) if guest.numa else ():
+        size = guest.memory // 2 if node else guest.memory - guest.memory // 2
+        argv += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
+        # The second node may have memory only.
+        first, last = (0, (guest.cpus + 1) // 2 - 1) if not node else (
+            (guest.cpus + 1) // 2, guest.cpus - 1,
+        )  # fmt: skip
+        cpus = f",cpus={first}-{last}" if first <= last else ""
+        argv += ["-numa", f"node,nodeid={node},memdev=node{node}{cpus}"]
     return argv
 
 

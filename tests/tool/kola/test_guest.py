@@ -143,6 +143,7 @@ def test_kernel_arguments_reach_the_boot_entry(tmp_path: Path) -> None:
     (tree / "loader").symlink_to("loader.1")
     options = "options root=LABEL=root " + "x" * 1400
     (tree / "loader.1/entries/ostree-1.conf").write_text(f"title T\n{options}\n")
+    (tree / "ignition.firstboot").touch()
     boot = tmp_path / "boot.img"
     with boot.open("wb") as file:
         file.truncate(8 << 20)
@@ -152,7 +153,7 @@ def test_kernel_arguments_reach_the_boot_entry(tmp_path: Path) -> None:
     before = disk.read_bytes()
     qemu.overlay(disk, overlay)
 
-    bootentry.append_kargs(overlay, ("a=1", "b"), tmp_path)
+    bootentry.append_kargs(overlay, ("a=1", "b"), tmp_path, firstboot='ip=dhcp x="$y"')
 
     assert disk.read_bytes() == before
     run.run(["qemu-img", "convert", "-O", "raw", overlay, tmp_path / "after.raw"])
@@ -160,6 +161,8 @@ def test_kernel_arguments_reach_the_boot_entry(tmp_path: Path) -> None:
     boot.write_bytes(after)
     entry = run.run(["debugfs", "-R", "cat /loader/entries/ostree-1.conf", boot]).out
     assert entry == f"title T\n{options} a=1 b\n"
+    script = run.run(["debugfs", "-R", "cat /ignition.firstboot", boot]).out
+    assert script == 'set ignition_network_kcmdline="ip=dhcp x=\\"\\$y\\""\n'
     assert run.run(["e2fsck", "-fn", boot], check=False).status == 0
 
 
