@@ -214,6 +214,8 @@ def _meant(spec: str, solvable: Any) -> bool:
 def _unhide(reason: str) -> str:
     if "exclude-packages" in reason:
         return "take the name out of packages: or out of exclude-packages:"
+    if "(strict)" in reason:
+        return "lock it with `cosa fetch --update-lockfile`, or build without --strict"
     if "lockfile" in reason:
         return "update the lockfile, or enable the repository that has the locked version"
     return "change the treefile or the .repo file so that one candidate remains"
