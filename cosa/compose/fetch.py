@@ -61,6 +61,15 @@ def fetch(packages: Sequence[Package], repos: Sequence[RepoConfig], cache: Path)
         return {package.nevra: job.path(package) for package in packages}
 
 
+def missing_size(packages: Iterable[Package], cache: Path) -> int:
+    """Bytes `fetch` would have to bring, judged by which files are there."""
+    folder = cache / "rpms/sha256"
+    return sum(
+        package.size for package in packages
+        if not (folder / package.sha256[:2] / f"{package.sha256}.rpm").exists()
+    )  # fmt: skip
+
+
 @dataclass
 class _Fetch:
     packages: Sequence[Package]

@@ -73,6 +73,49 @@ class Store:
 
 
 @contextmanager
+def using(cache: Path) -> Iterator[None]:
+    """Say that a cache is in use while the block runs: nothing is pruned from it meanwhile.
+
+    Any number of users at once; waits for a pruning that is under way. A cache
+    that cannot be written needs no protection.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        fd = os.open(_in_use(cache), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def unused(cache: Path) -> Iterator[bool]:
+    """Whether nobody uses a cache; nobody begins to while the block runs."""
+    try:
+        fd = os.open(_in_use(cache), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
+
+
+def _in_use(cache: Path) -> Path:
+    return cache / ".in-use"
+
+
+@contextmanager
 def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock file while the block runs.
 

@@ -119,7 +119,11 @@ def build(workdir: Workdir, options: Options) -> Outcome:
         if options.tag and outcome.build:
             found = workdir.read_builds().with_tag(options.tag, outcome.build)
             found.write(workdir.builds_json)
-        return outcome
+    if outcome.changed and not options.skip_prune:
+        from cosa.pipeline import cachetools
+
+        cachetools.after_build(workdir)
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
     arch = basearch()
     with (
         store.lock(workdir.lock_file, "a build"),
+        store.using(definition.shared_cache()),
         fs.private_dir(workdir.tmp, "build") as work,
     ):
         publish.recover(workdir)

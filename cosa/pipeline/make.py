@@ -16,7 +16,7 @@ from cosa.core import clock, events, fs
 from cosa.core import run as runner
 from cosa.core.errors import CosaError, ExitClass, Problems
 from cosa.model import version as versions
-from cosa.pipeline import artefacts, commits, metadata, versioning
+from cosa.pipeline import artefacts, cachetools, commits, metadata, space, versioning
 from cosa.pipeline.build import Run
 from cosa.pipeline.previous import Previous
 from cosa.pipeline.publish import publish
@@ -26,9 +26,6 @@ from cosa.tools import ostree
 _PROGRAMS = (
     "setpriv", "bwrap", "mke2fs", "debugfs", "mkfs.fat", "mmd", "mcopy", "grub-mkimage", "qemu-img",
 )  # fmt: skip
-# Room needed, as multiples of the packed packages' size (measured: 230 MB of RPMs).
-_IMPORTED = 5  # package cache and repository, once
-_TRANSIENT = 8  # commit, archive, raw disk, qcow2
 
 
 def download(run: Run, resolution: Resolution) -> None:
@@ -41,7 +38,7 @@ def new_build(
 ) -> tuple[str, Path]:
     """Make a build and publish it; its id and folder."""
     _need_tools()
-    _need_space(run, resolution)
+    _need_space(run, resolution, before)
     commit = _commit(run, resolution, inputs, before)
     existing = [entry.id for entry in run.workdir.read_builds().builds]
     build, generation = versions.image_rebuild_id(commit.version, existing)
@@ -170,8 +167,10 @@ def _need_tools() -> None:
     problems.raise_if_any("programs are missing", ExitClass.ENVIRONMENT)
 
 
-def _need_space(run: Run, resolution: Resolution) -> None:
-    """Check for room before the work. The factors come from measured builds of the stand-in."""
-    packed = sum(package.size for package in resolution.packages)
-    fresh = 0 if run.workdir.repo.exists() else _IMPORTED
-    fs.need_space(run.workdir.tmp, (_TRANSIENT + fresh) * packed, "the build")
+def _need_space(run: Run, resolution: Resolution, before: Previous | None) -> None:
+    """Check for room before the work. Raises `env/disk-full`, saying what would make room."""
+    found = space.needs(
+        resolution.packages, run.targets, tmp=run.workdir.tmp, cache=run.cache,
+        pkgcache=run.workdir.cache / "pkgcache", before=before.meta if before else None,
+    )  # fmt: skip
+    space.check(found, lambda: cachetools.freeable(run.workdir, run.cache))

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -276,6 +276,19 @@ def has_commit(repo: Path, commit: str) -> bool:
         there = opened.raw.has_object(module().ObjectType.COMMIT, commit, None)[1]
         state = opened.raw.load_commit(commit)[2] if there else 1
     return bool(there) and int(state) == 0
+
+
+def prune(repo: Path, keep: Collection[str]) -> None:
+    """Drop every commit but `keep`, which has to hold all that refs point at, and its objects.
+
+    Commits go first: killed in between, objects nobody refers to are left, no broken commit.
+    """
+    for path in (repo / "objects").glob("??/*.commit"):
+        if path.parent.name + path.stem not in keep:
+            path.with_suffix(".commitmeta").unlink(missing_ok=True)
+            path.unlink()
+    with _speaking(f"cannot prune the repository {repo}"):
+        Repo(repo).raw.prune(module().RepoPruneFlags.NONE, 0, None)
 
 
 def version() -> str:
