@@ -9,30 +9,20 @@ independent of the number of processors.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from cosa.container import layers
-from cosa.container.gzipstream import GzipWriter
-from cosa.core import clock, events, fs
+from cosa.core import clock, fs
 from cosa.core.errors import CosaError
-from cosa.core.store import Json
-from cosa.tools import ostree, tarwrite
+from cosa.tools import ostree
+from cosa.tools.gzipstream import GzipWriter
+from cosa.tools.ociarchive import OciArchive
 from cosa.tools.ostree_read import Objects
-
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-
-# Go's names of architectures, which OCI uses, by ours.
-_GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -52,15 +42,6 @@ class Archive:
     config_digest: str
     manifest: str
     layers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Layer:
-    digest: str
-    size: int
-    diffid: str
-    created_by: str
-    components: tuple[str, ...] = ()
 
 
 def write_ociarchive(
@@ -161,7 +142,7 @@ def _write(
     labels: Mapping[str, str],
     arch: str,
 ) -> Archive:
-    _add(file, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+    image = OciArchive(file)
     subject = info.subject or f"ostree export of commit {info.checksum}"
 
     def commit_layer(sink: GzipWriter) -> None:
@@ -171,31 +152,17 @@ def _write(
         mine = {checksum: found.paths[checksum] for checksum in chosen.checksums}
         layers.write_content_layer(sink, objects, mine)
 
-    made = [_add_layer(file, subject, (), commit_layer)]
-    made += [
-        _add_layer(file, each.name, each.components, partial(content_layer, each)) for each in plan
-    ]
+    made = [image.layer(subject, commit_layer)]
+    for each in plan:
+        names = {"ostree.components": ",".join(each.components)} if each.components else {}
+        made.append(image.layer(each.name, partial(content_layer, each), names))
     all_labels = _labels(info, made[-1].diffid) | dict(labels)
-    config = _config(info, made, all_labels, arch)
-    config_digest = hashlib.sha256(config).hexdigest()
-    manifest = _json({
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": _descriptor(_CONFIG, config_digest, len(config)),
-        "layers": [_layer_descriptor(layer) for layer in made],
-        "annotations": all_labels,
-    })  # fmt: skip
-    manifest_digest = hashlib.sha256(manifest).hexdigest()
-    _add(file, f"blobs/sha256/{config_digest}", config)
-    _add(file, f"blobs/sha256/{manifest_digest}", manifest)
-    reference = _descriptor(_MANIFEST, manifest_digest, len(manifest))
-    reference["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
-    reference["platform"] = {"architecture": _GO_ARCH.get(arch, arch), "os": "linux"}
-    index: dict[str, Json] = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [reference]}
-    _add(file, "index.json", _json(index))
-    file.write(tarwrite.end())
+    written = image.finish(
+        all_labels, arch=arch, created=clock.iso(info.timestamp),
+        command=info.metadata.get("ostree.container-cmd"), annotations=all_labels,
+    )  # fmt: skip
     diffids = tuple(layer.diffid for layer in made)
-    return Archive(manifest_digest, config_digest, manifest.decode(), diffids)
+    return Archive(written.manifest_digest, written.config_digest, written.manifest, diffids)
 
 
 def _labels(info: _Commit, final: str) -> dict[str, str]:
@@ -212,61 +179,3 @@ def _labels(info: _Commit, final: str) -> dict[str, str]:
         if value := info.metadata.get(key):
             found[label] = str(value)
     return found
-
-
-def _config(info: _Commit, made: Sequence[_Layer], labels: Mapping[str, str], arch: str) -> bytes:
-    created = clock.iso(info.timestamp)
-    inner: dict[str, Json] = {"Labels": dict(labels)}
-    if command := info.metadata.get("ostree.container-cmd"):
-        inner["Cmd"] = list(command)
-    # diff_ids, history and the manifest's layers correspond one to one.
-    return _json({
-        "architecture": _GO_ARCH.get(arch, arch),
-        "os": "linux",
-        "created": created,
-        "config": inner,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.diffid}" for layer in made]},
-        "history": [{"created": created, "created_by": layer.created_by} for layer in made],
-    })  # fmt: skip
-
-
-def _add_layer(
-    file: IO[bytes], name: str, components: tuple[str, ...], fill: Callable[[GzipWriter], None]
-) -> _Layer:
-    """Write a layer's blob straight into the archive; its name is known only afterwards."""
-    start = file.tell()
-    file.write(b"\0" * tarwrite.BLOCK)
-    with events.step(f"layer: {name}") as step, GzipWriter(file) as gz:
-        fill(gz)
-    step.size = gz.size
-    file.write(b"\0" * tarwrite.padding(gz.size))
-    end = file.tell()
-    file.seek(start)
-    file.write(_header(f"blobs/sha256/{gz.digest}", gz.size))
-    file.seek(end)
-    return _Layer(gz.digest, gz.size, gz.plain_digest, name, components)
-
-
-def _add(file: IO[bytes], name: str, data: bytes) -> None:
-    file.write(_header(name, len(data)))
-    file.write(tarwrite.padded(data))
-
-
-def _header(name: str, size: int) -> bytes:
-    return tarwrite.header(tarwrite.REGULAR, name.encode(), size=size)
-
-
-def _descriptor(media: str, digest: str, size: int) -> dict[str, Json]:
-    return {"mediaType": media, "digest": f"sha256:{digest}", "size": size}
-
-
-def _layer_descriptor(layer: _Layer) -> dict[str, Json]:
-    found = _descriptor(_LAYER, layer.digest, layer.size)
-    if layer.components:
-        found["annotations"] = {"ostree.components": ",".join(layer.components)}
-    return found
-
-
-def _json(value: Mapping[str, Json]) -> bytes:
-    """Canonical JSON: sorted keys, no blanks."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -17,7 +17,7 @@ from cosa.tools import grub, programs
 
 _PROGRAMS = ("mke2fs", "debugfs", "mkfs.fat", "mcopy", "mmd", "grub-mkimage")
 # Where the making of a disk begins; what they import counts as well.
-_CODE = ("images.disk", "images.platform", "images.convert", "images.formats")
+_CODE = ("images.disk", "images.produce")
 
 
 def image_inputs(platform: str, memory: Path | None = None) -> dict[str, Json]:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from cosa.core import events, fs
 from cosa.core.errors import CosaError, ExitClass
-from cosa.images import bootloader, layout
-from cosa.images.sparse import sparse_copy
-from cosa.model.imagespec import PlatformSettings, load_platform_settings
-from cosa.model.platforms import platform as find_platform
+from cosa.images import bootloader, layout, sectors
+from cosa.model.imagespec import PlatformSettings
+from cosa.model.platforms import Platform
 from cosa.tools import gpt, mkfs
 
 _ENTRY = "/loader.1/entries/ostree-1.conf"
@@ -25,37 +24,21 @@ _TABLE = "/coreos/platforms.json"
 _LABEL = "security.selinux"
 
 
-def stamp(
-    raw: Path,
-    out: Path,
-    platform: str,
-    arch: str,
-    platforms_yaml: Path | None,
-    *,
-    size_gib: int = 0,
-    move: bool = False,
-) -> None:
-    """Make `out`, the raw disk of a platform, from the unbranded `raw`.
+type Settings = Mapping[str, PlatformSettings]  # by platform, for one architecture
 
-    `size_gib` is the disk's size for platforms whose disks have one (0: as large
-    as the content needs). With `move` the unbranded disk itself becomes the
-    platform's, which spares a copy. Raises `platform/*`, `platforms/*`,
-    `image/not-unbranded`.
+
+def stamp(image: Path, row: Platform, settings: Settings, scratch: Path, size: int = 0) -> None:
+    """Make the unbranded raw disk `image` that of a platform, in place.
+
+    `size` is the disk's new size in bytes (0: it stays as large as its content
+    needs). Raises `image/not-unbranded`, `mkfs/failed`, `env/disk-full`.
     """
-    row = find_platform(platform, arch)
-    table = load_platform_settings(platforms_yaml) if platforms_yaml else {}
-    settings = table.get(arch, {}).get(platform, PlatformSettings())
-    with fs.private_dir(out.parent, "stamp") as work:
-        image = work / "disk.raw"
-        if move:
-            os.rename(raw, image)
-        else:
-            fs.need_space(out.parent, raw.stat().st_blocks * 512, f"the disk for {platform}")
-            sparse_copy(raw, image)
-        _stamp_boot(image, work, platform, settings, table.get(arch, {}))
-        if row.cloud_size and size_gib:
-            resize(image, size_gib << 30)
-        fs.publish(image, out)
+    with fs.private_dir(scratch, "stamp") as work:
+        _stamp_boot(image, work, row.name, settings)
+        if size:
+            resize(image, size)
+        if row.sector != gpt.SECTOR:
+            sectors.widen(image, work, row.sector)
 
 
 def resize(image: Path, size: int) -> None:
@@ -82,10 +65,8 @@ def _erase_backup(image: Path) -> None:
         file.truncate(size)
 
 
-def _stamp_boot(
-    image: Path, work: Path, name: str, settings: PlatformSettings,
-    table: Mapping[str, PlatformSettings],
-) -> None:  # fmt: skip
+def _stamp_boot(image: Path, work: Path, name: str, table: Settings) -> None:
+    settings = table.get(name, PlatformSettings())
     boot = gpt.read(image).named("boot")
     entry = _read(image, boot.start, _ENTRY)
     if "ignition.platform.id=" in entry:

@@ -15,10 +15,11 @@ from cosa.compose.native import Commit
 from cosa.container.archive import write_ociarchive
 from cosa.core import events, fs, parallel
 from cosa.core.store import step_id
-from cosa.images.convert import convert
 from cosa.images.disk import make_raw
-from cosa.images.platform import stamp
-from cosa.model.platforms import PLATFORMS
+from cosa.images.packs import Facts
+from cosa.images.produce import Order, produce
+from cosa.model.imagespec import load_platform_settings
+from cosa.model.platforms import PLATFORMS, platform
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Earlier, Inputs, Made
 
@@ -133,19 +134,17 @@ def _images(job: Job, targets: list[str], steps: Mapping[str, str]) -> dict[str,
             osname=found.name, arch=found.arch, epoch=job.commit.timestamp,
             scratch=job.scratch,
         )  # fmt: skip
-    made = {}
-    for target in targets:
-        with events.step(_title(target)) as this:
-            platform = PLATFORMS[target]
-            stamped = job.scratch / f"{target}.raw"
-            size = found.image.size if platform.cloud_size else 0
-            last = target == targets[-1]
-            stamp(raw, stamped, target, found.arch, found.platforms, size_gib=size, move=last)
-            out = job.out / file_name(job, target, platform.suffix)
-            convert(stamped, out, platform.format)
-            stamped.unlink(missing_ok=True)
-            made[target] = _finished(out, steps[target], this)
-    return made
+    settings = load_platform_settings(found.platforms) if found.platforms else {}
+    facts = Facts(found.name, job.build, found.arch, job.commit.timestamp, found.image, 0)
+    order = Order(
+        [platform(target, found.arch) for target in targets],
+        lambda row: job.out / file_name(job, row.name, row.suffix),
+        facts, settings.get(found.arch, {}),
+    )  # fmt: skip
+    return {
+        name: Made(image.path.name, image.sha256, image.size, steps[name])
+        for name, image in produce(raw, order, job.scratch).items()
+    }
 
 
 def _finished(path: Path, step: str, this: events.Step) -> Made:

@@ -9,7 +9,6 @@ from pathlib import Path
 import cosa
 from cosa.compose.inputs import compose_inputs
 from cosa.compose.resolve import Resolution
-from cosa.container.gzipstream import engine_version
 from cosa.core import codeid, fs
 from cosa.core.store import Json
 from cosa.images.inputs import image_inputs
@@ -18,6 +17,7 @@ from cosa.pipeline import definition
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs
 from cosa.tools import ostree
+from cosa.tools.gzipstream import engine_version
 
 # Of the flow itself these files hand options to what makes an artefact.
 _FLOW = ("artefacts.py",)

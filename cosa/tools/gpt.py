@@ -15,7 +15,6 @@ from cosa.core.errors import CosaError
 SECTOR = 512
 _ENTRIES = 128
 _ENTRY = 128  # bytes
-_TABLE = _ENTRIES * _ENTRY // SECTOR  # sectors
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")  # 92 bytes
 # Partitions get ids that follow from the disk's, so that equal disks have equal ones.
 _NAMESPACE = UUID("8b1c9e9e-6e5d-4a53-9d3f-0b1f7c6a2d11")
@@ -47,30 +46,32 @@ class Table:
         raise CosaError("gpt/no-partition", f"the disk has no partition '{name}'")
 
 
-def write(image: Path, disk: UUID, partitions: Sequence[Partition]) -> None:
+def write(image: Path, disk: UUID, partitions: Sequence[Partition], sector: int = SECTOR) -> None:
     """Write protective MBR, primary and backup table into an image of its final size.
 
-    The MBR's boot code (first 440 bytes) is left as it is.
+    `sector` is the disk's logical sector in bytes. The MBR's boot code (first 440 bytes) is
+    left as it is.
     """
-    sectors = image.stat().st_size // SECTOR
+    sectors = image.stat().st_size // sector
     entries = bytearray(_ENTRIES * _ENTRY)
     for part in partitions:
         entry = struct.pack(
             "<16s16sQQQ72s",
             part.kind.bytes_le, uuid5(_NAMESPACE, f"{disk}/{part.number}").bytes_le,
-            part.start // SECTOR, (part.start + part.size) // SECTOR - 1, 0,
+            part.start // sector, (part.start + part.size) // sector - 1, 0,
             part.name.encode("utf-16le"),
         )  # fmt: skip
         offset = (part.number - 1) * _ENTRY
         entries[offset : offset + _ENTRY] = entry
     last = sectors - 1
-    primary = _header(disk, bytes(entries), last, primary=True)
-    backup = _header(disk, bytes(entries), last, primary=False)
+    table = len(entries) // sector  # sectors
+    primary = _header(disk, bytes(entries), last, table, primary=True)
+    backup = _header(disk, bytes(entries), last, table, primary=False)
     with image.open("r+b") as file:
         os.pwrite(file.fileno(), _protective(sectors), 440)
-        os.pwrite(file.fileno(), primary.ljust(SECTOR, b"\0") + entries, SECTOR)
-        os.pwrite(file.fileno(), bytes(entries), (last - _TABLE) * SECTOR)
-        os.pwrite(file.fileno(), backup.ljust(SECTOR, b"\0"), last * SECTOR)
+        os.pwrite(file.fileno(), primary.ljust(sector, b"\0") + entries, sector)
+        os.pwrite(file.fileno(), bytes(entries), (last - table) * sector)
+        os.pwrite(file.fileno(), backup.ljust(sector, b"\0"), last * sector)
 
 
 def _protective(sectors: int) -> bytes:
@@ -80,10 +81,10 @@ def _protective(sectors: int) -> bytes:
     return bytes(6) + entry + bytes(48) + b"\x55\xaa"
 
 
-def _header(disk: UUID, entries: bytes, last: int, *, primary: bool) -> bytes:
-    """One of the two headers of a disk whose last sector is `last`."""
-    here, other, table = (1, last, 2) if primary else (last, 1, last - _TABLE)
-    usable = 2 + _TABLE, last - 1 - _TABLE
+def _header(disk: UUID, entries: bytes, last: int, size: int, *, primary: bool) -> bytes:
+    """One of the two headers of a disk whose last sector is `last`; the entries fill `size`."""
+    here, other, table = (1, last, 2) if primary else (last, 1, last - size)
+    usable = 2 + size, last - 1 - size
     fields = (
         b"EFI PART", 0x10000, _HEADER.size, 0, 0, here, other, *usable, disk.bytes_le,
         table, _ENTRIES, _ENTRY, zlib.crc32(entries),
@@ -93,10 +94,13 @@ def _header(disk: UUID, entries: bytes, last: int, *, primary: bool) -> bytes:
     return bytes(raw)
 
 
-def read(image: Path) -> Table:
-    """The primary table of a raw image. Raises `gpt/invalid` for anything but a sound GPT."""
+def read(image: Path, sector: int = SECTOR) -> Table:
+    """The primary table of a raw image with sectors of that size.
+
+    Raises `gpt/invalid` for anything but a sound GPT.
+    """
     with image.open("rb") as file:
-        head = os.pread(file.fileno(), SECTOR, SECTOR)
+        head = os.pread(file.fileno(), SECTOR, sector)
         if len(head) < SECTOR:
             raise _invalid(image, "the file is shorter than a table")
         fields = _HEADER.unpack(head[: _HEADER.size])
@@ -106,7 +110,7 @@ def read(image: Path) -> Table:
         start, count, size, crc = fields[10:]
         if size != _ENTRY or count > 1024:
             raise _invalid(image, f"{count} entries of {size} bytes are not usual")
-        entries = os.pread(file.fileno(), count * size, start * SECTOR)
+        entries = os.pread(file.fileno(), count * size, start * sector)
     if zlib.crc32(entries) != crc:
         raise _invalid(image, "the checksum of the entries is wrong")
     found = []
@@ -115,8 +119,8 @@ def read(image: Path) -> Table:
         kind, _, first, last, _, name = struct.unpack("<16s16sQQQ72s", raw)
         if any(kind):
             text = name.decode("utf-16le", "replace").split("\0")[0]
-            length = (last - first + 1) * SECTOR
-            found.append(Partition(number, text, UUID(bytes_le=kind), first * SECTOR, length))
+            length = (last - first + 1) * sector
+            found.append(Partition(number, text, UUID(bytes_le=kind), first * sector, length))
     return Table(UUID(bytes_le=fields[9]), tuple(found))
 
 

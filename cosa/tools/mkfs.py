@@ -178,11 +178,14 @@ def _at(image: Path, offset: int) -> str:
 
 
 def fat(path: Path, *, size: int, label: str, volume_id: str, epoch: int,
-        files: Iterable[tuple[str, Path]]) -> None:  # fmt: skip
-    """Make a FAT of `size` bytes in a new file holding `files` (name on it, source)."""
+        files: Iterable[tuple[str, Path]], sector: int = 512) -> None:  # fmt: skip
+    """Make a FAT of `size` bytes in a new file holding `files` (name on it, source).
+
+    Firmware and kernels want its sectors to be as large as the disk's.
+    """
     with path.open("wb") as file:
         file.truncate(size)
-    run.run(["mkfs.fat", "--invariant", "-i", volume_id, "-n", label, path])
+    run.run(["mkfs.fat", "--invariant", "-S", str(sector), "-i", volume_id, "-n", label, path])
     # MTOOLS_SKIP_CHECK: a FAT this small may be 12, 16 or 32 bits; all are fine to firmware.
     env = {
         "SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1",

@@ -76,7 +76,7 @@ def _plain(
     target: bytes = b"",
 ) -> bytes:
     head = b"%s%07o\0%s%s%s%011o\0        %s%s%s" % (
-        name.ljust(_NAME, b"\0"), mode, _number(uid, 8), _number(gid, 8), _number(size, 12),
+        name.ljust(_NAME, b"\0"), mode, number(uid, 8), number(gid, 8), number(size, 12),
         mtime, kind, target.ljust(_NAME, b"\0"), _MAGIC,
     )  # fmt: skip
     block = bytearray(head.ljust(BLOCK, b"\0"))
@@ -84,8 +84,8 @@ def _plain(
     return bytes(block)
 
 
-def _number(value: int, width: int) -> bytes:
-    """Octal, or GNU's base 256 for what does not fit."""
+def number(value: int, width: int) -> bytes:
+    """A field of `width` bytes: octal, or GNU's base 256 for what does not fit."""
     if value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     return b"\x80" + value.to_bytes(width - 1, "big")

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,22 @@ import pytest
 
 from cosa.core import fs
 from cosa.images.disk import make_raw
-from cosa.model.imagespec import ImageSpec
+from cosa.images.packs import Facts
+from cosa.images.produce import Image, Order, produce
+from cosa.model.imagespec import ImageSpec, PlatformSettings
+from cosa.model.platforms import PLATFORMS, possible
 
 OSNAME = "small"
 EPOCH = 1_700_000_000
 XATTRS = ("security.selinux", "security.capability")
 KERNEL = "6.1.2-test"
 CAPS = bytes.fromhex("0000000200200000" + "00" * 12)
-SPEC = ImageSpec.model_validate({"size": 3, "extra-kargs": ["lsm=selinux", "a.b=c"]})
+SPEC = ImageSpec.model_validate({"size": 2, "extra-kargs": ["lsm=selinux", "a.b=c"]})
+
+SETTINGS = {
+    name: PlatformSettings(kernel_arguments=(f"for={name}",), grub_commands=(f"echo {name}",))
+    for name in possible("x86_64")
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,14 @@ def build(source: Source, out: Path, *, spec: ImageSpec = SPEC) -> Path:
         scratch=out.parent / "scratch",
     )  # fmt: skip
     return out
+
+
+def images(raw: Path, out: Path, names: Sequence[str] = ()) -> dict[str, Image]:
+    """Images of an unbranded disk, which is used up; of all platforms by default."""
+    rows = [PLATFORMS[name] for name in names or possible("x86_64")]
+    facts = Facts(OSNAME, "7.1", "x86_64", EPOCH, SPEC, 0)
+    order = Order(rows, lambda row: out / f"{row.name}.{row.suffix}", facts, SETTINGS)
+    return produce(raw, order, out / "scratch")
 
 
 @pytest.fixture(scope="session")

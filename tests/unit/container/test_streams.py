@@ -10,8 +10,8 @@ import zlib
 
 import pytest
 
-from cosa.container.gzipstream import GzipWriter
 from cosa.tools import tarwrite
+from cosa.tools.gzipstream import GzipWriter
 
 
 def read(*pieces: bytes) -> list[tarfile.TarInfo]:

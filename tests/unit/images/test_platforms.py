@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cosa.core.errors import CosaError
-from cosa.model.platforms import PLATFORMS, platform
+from cosa.model.platforms import PLATFORMS, platform, possible
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,19 @@ def test_only_clouds_have_a_size_of_their_own():
     [
         ("qmu", "x86_64", "platform/unknown"),
         ("powervs", "x86_64", "platform/unknown"),
-        ("gcp", "x86_64", "platform/not-yet"),
+        ("live", "x86_64", "platform/not-yet"),
+        ("qemu", "aarch64", "platform/not-yet"),
+        ("powervs", "ppc64le", "platform/not-yet"),
     ],
 )
 def test_refusals(name, arch, code):
     with pytest.raises(CosaError) as caught:
         platform(name, arch)
     assert caught.value.code == code
-    assert "qemu" in caught.value.why
+    assert caught.value.why
+
+
+def test_every_platform_of_x86_64_but_live_can_be_made():
+    here = {row.name for row in PLATFORMS.values() if "x86_64" in row.arches}
+    assert set(possible("x86_64")) == here - {"live"}
+    assert possible("s390x") == ()
