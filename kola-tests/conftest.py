@@ -7,6 +7,8 @@ from shared import booted, idents
 
 from cosa.kola.machine import Machine
 
+# Run by `cosa kola run-upgrade`, from another image than the one under test.
+collect_ignore = ["upgrades"]
 NEXT_FILE = "/usr/share/kola-second-commit"
 
 # A second commit from the running one, without the network: the tree of the first with one file

@@ -22,13 +22,13 @@ _DISTROS = {"fedora-coreos": "fcos", "rhcos": "rhcos", "scos": "scos"}
 
 
 def _kola(_c: Context, words: list[str], **options: Any) -> int:
-    """Test the latest image: kola run, list, rerun, http-server, check-console."""
+    """Test the latest image: kola run, list, rerun, run-upgrade, http-server, check-console."""
     from cosa.cli import kolaverbs
 
     verb, rest = (words[0], words[1:]) if words else ("run", [])
     if verb in kolaverbs.VERBS:
         return kolaverbs.VERBS[verb](rest)
-    if verb not in ("run", "list", "rerun"):
+    if verb not in ("run", "list", "rerun", "run-upgrade"):
         verb, rest = "run", words
     asked = kolawords.split(rest, options, verb)
     if asked.values["platform"] != "qemu":
@@ -41,6 +41,8 @@ def _kola(_c: Context, words: list[str], **options: Any) -> int:
 
         kolawords.print_list(session.collect(_run(asked)), as_json=asked.values["json"])
         return 0
+    if verb == "run-upgrade":
+        return kolaverbs.run_upgrade(asked)
     return run_tests(asked)
 
 
@@ -68,7 +70,7 @@ kola = command(
     iterable=[option.key for option in OPTIONS if isinstance(option.default, list)],
     short={option.key: option.short for option in OPTIONS if option.short},
     metavar={option.key: option.metavar for option in OPTIONS if option.metavar}
-    | {"words": "run|list|rerun|http-server|check-console [GLOB...] [PYTEST OPTION...]"},
+    | {"words": "run|list|rerun|run-upgrade|... [GLOB...] [PYTEST OPTION...]"},
     help={option.name: option.help for option in OPTIONS}
     | {"words": "what to do (run by default), names to select, and options of pytest"},
 )(_kola)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cosa.cli.kolawords import Asked
 from cosa.cli.parse import usage_error
 from cosa.core.errors import CosaError, ExitClass
 
@@ -56,6 +57,40 @@ def check_console(words: Sequence[str]) -> int:
             bad += 1
             print(f"{name}: {finding.judge.severity}: {finding}")
     return int(ExitClass.TESTS) if bad else 0
+
+
+def run_upgrade(asked: Asked) -> int:
+    """`run-upgrade`: boot an older image, update it to the build, and go back.
+
+    The older image is --qemu-image, else that of the build before.
+    """
+    from dataclasses import replace
+
+    from cosa.cli import kola, kolawords, machines
+    from cosa.cli.settings import settings
+    from cosa.model.builds import Builds
+    from cosa.pipeline.workdir import Workdir
+
+    workdir = Workdir(settings().workdir)
+    target = machines.image_of("", asked.values["build"]).parent
+    start = asked.values["qemu_image"]
+    if not start:
+        ids = [build.id for build in Builds.read(workdir.builds_json).builds]
+        older = ids[ids.index(target.parent.name) + 1 :]
+        if not older:
+            raise CosaError(
+                "kola/no-older-build", f"there is no build before {target.parent.name}",
+                fix="build twice, or name an older image with --qemu-image",
+                exit_class=ExitClass.USAGE,
+            )  # fmt: skip
+        start = str(machines.image_of("", older[0]))
+    values = {
+        **asked.values, "qemu_image": start, "exttest": [],
+        "tests": str(kolawords.own_tests() / "upgrades"),
+    }  # fmt: skip
+    if not values["output"]:
+        values["output"] = str(machines.output_of("", "kola-upgrade"))
+    return kola.run_tests(replace(asked, values=values), build=target.absolute())
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
