@@ -18,6 +18,7 @@ import pytest
 
 from cosa.core import events, fs
 from cosa.core.errors import CosaError
+from cosa.kola.cluster import Node, form
 from cosa.kola.collect import Collection
 from cosa.kola.extitem import ExtItem
 from cosa.kola.host import Host
@@ -114,6 +115,16 @@ def boot(request: pytest.FixtureRequest) -> Iterator[Callable[..., Machine]]:
         fresh.close()
 
 
+@pytest.fixture
+def cluster(boot: Callable[..., Machine]) -> Callable[..., list[Node]]:
+    """A function that gives machines which see each other: `cluster(3)`."""
+
+    def start(count: int, **changes: Any) -> list[Node]:
+        return form([boot(**changes) for _ in range(count)])
+
+    return start
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let people see how far a boot is, also from a worker.
@@ -124,7 +135,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     capture = item.config.pluginmanager.getplugin("capturemanager")
 
     def tell(event: events.Event) -> None:
-        text = {"note": event.text, "end": f"{event.text} after {event.seconds:.0f} s"}
+        text = {"note": event.text, "end": f"{event.text or event.name} after {event.seconds:.0f} s"}
         if event.kind not in text:
             return
         with capture.global_and_fixture_disabled():
