@@ -233,9 +233,8 @@ class Machine:
 
     def poweroff(self) -> None:
         """Switch the guest off properly and wait until it is."""
-        assert self._qemu
         self.ssh("sudo systemctl poweroff", check=False)
-        if not self._qemu.wait_end(self.host.limit(SHUTDOWN)):
+        if not self.monitor.wait_end(self.host.limit(SHUTDOWN)):
             raise self._stuck("the machine does not switch itself off")
 
     def freeze(self, out: Path) -> None:
@@ -244,19 +243,17 @@ class Machine:
         `out` must be on the filesystem of its disks. If this raises, the machine is
         of no more use.
         """
-        assert self._qemu
-        assert self._ssh
         self.ssh("sync", check=False)
-        self._ssh.disconnect()
-        frozen = self._qemu.guest.disks
+        self.link.disconnect()
+        frozen = self.monitor.guest.disks
         layers = [disk.file.with_suffix(".next") for disk in frozen]
-        qemu_state.save(self._qemu, out / MEMORY, layers, self.watch)
+        qemu_state.save(self.monitor, out / MEMORY, layers, self.watch)
         for disk in frozen:
             disk.file.rename(out / disk.file.name)
         hardware.copy_present(self._places.scratch, out, (qemu.VARIABLES,))
         hardware.copy_present(self.folder, out, hardware.RECORD)
         hardware.copy_present(self._runtime, out, KEY_FILES)
-        self._qemu.ask("cont")
+        self.monitor.ask("cont")
         self.wait_ssh()
 
     def renew_identity(self) -> None:
@@ -302,14 +299,19 @@ class Machine:
 
     # Inside
 
+    @property
+    def monitor(self) -> Qemu:
+        """QEMU, to be asked for what only it can do."""
+        assert self._qemu
+        return self._qemu
+
     def shell(self, command: str = "") -> int:
         """Give our terminal to a shell (or command) of the guest; its exit status."""
         return self._connection().interactive(command)
 
     def wait_end(self) -> None:
         """Wait until the guest is switched off from inside."""
-        assert self._qemu
-        while not self._qemu.wait_end(1):
+        while not self.monitor.wait_end(1):
             self.console.read()
 
     def watch(self) -> None:
@@ -318,7 +320,7 @@ class Machine:
         dump = self.folder / hardware.IGNITION_JOURNAL
         if fatal or (dump.exists() and dump.stat().st_size):
             self._last_words()
-            raise trouble.broken(self.console, fatal[0] if fatal else None)
+            raise trouble.broken(self.console, fatal[0] if fatal else None, dump)
         if self._qemu and not self._qemu.alive:
             self.console.read()
             try:
@@ -353,8 +355,7 @@ class Machine:
         guest = hardware.guest(spec, self.host, self.uuid, disks, self._places, pflash=pflash)
         with events.step(f"restore ({spec.firmware}, {self.host.accelerator})") as step:
             self._launch(replace(guest, incoming=True))
-            assert self._qemu
-            qemu_state.load(self._qemu, saved / MEMORY, self.watch)
+            qemu_state.load(self.monitor, saved / MEMORY, self.watch)
             self._await_login(RESTORE, lambda _phase: None)
             self.ssh(guestconfig.REFRESH.format(now=clock.wall()), input=os.urandom(64))
             step.summary = "logged in by SSH"

@@ -403,3 +403,9 @@ class Qemu:
             fix="" if words else "the console's last lines may say more",
             exit_class=ExitClass.STEP,
         )  # fmt: skip
+
+
+def plug_network(running: Qemu, name: str, mac: str, group: str) -> None:
+    """Plug a card into a running guest; all that share the multicast `group` see each other."""
+    running.ask("netdev_add", type="socket", id=name, mcast=group, localaddr="127.0.0.1")
+    running.ask("device_add", driver="virtio-net-pci", id=f"{name}-card", netdev=name, mac=mac)

@@ -171,3 +171,19 @@ def test_a_disk_without_boot_entries_says_so(image: Path, tmp_path: Path) -> Non
     with pytest.raises(CosaError) as caught:
         bootentry.append_kargs(tmp_path / "o.qcow2", ("a",), tmp_path)
     assert (caught.value.code, caught.value.why) == ("bootentry/none", "there is no GPT")
+
+
+def test_a_card_can_be_plugged_into_a_running_guest(image: Path, tmp_path: Path) -> None:
+    spec = MachineSpec(image, memory=64)
+    with (
+        Machine.boot(spec, tmp_path / "a", Host("tcg"), login=False) as one,
+        Machine.boot(spec, tmp_path / "b", Host("tcg"), login=False) as two,
+    ):
+        for number, machine in enumerate((one, two)):
+            mac = f"52:56:00:d1:56:0{number}"
+            qemu.plug_network(machine.monitor, "cluster", mac, "239.1.2.3:23456")
+            shown = str(
+                machine.monitor.ask("human-monitor-command", **{"command-line": "info network"})
+            )
+            assert f"model=virtio-net-pci,macaddr={mac}" in shown
+            assert "mcast=239.1.2.3:23456" in shown
