@@ -89,16 +89,18 @@ class Problems:
 
     def __init__(self) -> None:
         self._items: list[Problem] = []
+        self._classes: set[ExitClass] = set()
 
     def add(
         self, code: str, what: str, where: Where | None = None, *, why: str = "", fix: str = ""
     ) -> None:
         """Note one finding."""
-        self._items.append(Problem(code, what, where, why, fix))
+        self.extend([Problem(code, what, where, why, fix)])
 
-    def extend(self, items: Iterable[Problem]) -> None:
+    def extend(self, items: Iterable[Problem], exit_class: ExitClass = ExitClass.INPUT) -> None:
         """Note several findings."""
         self._items.extend(items)
+        self._classes.add(exit_class)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -110,10 +112,8 @@ class Problems:
 
     def absorb(self, err: CosaError) -> None:
         """Take over the findings of an error that was caught."""
-        if err.problems:
-            self.extend(err.problems)
-        else:
-            self.add(err.code, err.what, err.where, why=err.why, fix=err.fix)
+        items = err.problems or (Problem(err.code, err.what, err.where, err.why, err.fix),)
+        self.extend(items, err.exit_class)
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -121,10 +121,16 @@ class Problems:
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._items)
 
-    def raise_if_any(self, what: str, exit_class: ExitClass = ExitClass.INPUT) -> None:
-        """Raise one `CosaError` carrying every finding, in file order; a lone one speaks itself."""
+    def raise_if_any(self, what: str, exit_class: ExitClass | None = None) -> None:
+        """Raise one `CosaError` carrying every finding, in file order; a lone one speaks itself.
+
+        Its class is `exit_class`, else that of the findings where they agree, else INPUT.
+        """
         if not self._items:
             return
+        if exit_class is None:
+            one_class = len(self._classes) == 1
+            exit_class = next(iter(self._classes)) if one_class else ExitClass.INPUT
         items = tuple(sorted(self._items, key=lambda p: p.where or Where("")))
         if len(items) == 1:
             one = items[0]

@@ -171,7 +171,9 @@ def test_what_is_wrong_is_said_in_ocs_words(parts, client, images, name, files, 
 
 
 def test_every_problem_at_once(parts, client, images):
-    bad = images.push("bad-two", {"manifests/a.yaml": "a: 1", "manifests/b.yaml": "[1"}, labels=OPERATOR)
+    bad = images.push(
+        "bad-two", {"manifests/a.yaml": "a: 1", "manifests/b.yaml": "[1"}, labels=OPERATOR
+    )
     with pytest.raises(CosaError) as caught:
         new(
             source(parts | {"bad": bad}),
