@@ -138,6 +138,20 @@ class Image:
         """The disk images that come with the image in its index."""
         return list(_attached(self._json(self._plain("index.json"), "index.json")))
 
+    def save_attached(self, disk: Attached, path: Path) -> None:
+        """Write a disk image of the index to a file; it is the one layer of its manifest."""
+        manifest = self._json(self.blob(disk.digest, _JSON_LIMIT), "a disk image's manifest")
+        rows = manifest.get("layers")
+        if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], Mapping):
+            raise self.damaged(f"the disk image for {disk.platform} is not one file")
+        try:
+            with path.open("xb") as out, self.open_blob(_text(rows[0], "digest")) as source:
+                while data := source.read(_CHUNK):
+                    out.write(data)
+        except CosaError:
+            path.unlink(missing_ok=True)
+            raise
+
     def damaged(self, why: str, more: str = "") -> CosaError:
         """The error for an archive that cannot be trusted."""
         return CosaError(

@@ -145,7 +145,7 @@ class _Build:
     def files(self, archive: Path, parent: Path | None) -> None:
         """The describing files, the archive and its manifest; what changed in packages."""
         stem = f"{self.labels.name}-{self.labels.version}-ostree.{self.arch}"
-        archive.rename(self.out / f"{stem}.ociarchive")
+        self.image.path = archive.rename(self.out / f"{stem}.ociarchive")
         fs.atomic_write(self.out / f"{stem}-manifest.json", self.image.manifest_text)
         self._artefact("ostree", f"{stem}.ociarchive")
         self._artefact("oci-manifest", f"{stem}-manifest.json")
@@ -165,7 +165,10 @@ class _Build:
         stem = f"{self.labels.name}-{self.labels.version}-{disk.platform}.{self.arch}"
         path = fs.safe_join(self.out, f"{stem}.{suffix}")
         with events.step(f"disk image {disk.platform}") as step:
-            _fetch_disk(source, disk, path, self.work)
+            if source.startswith(_ARCHIVE):
+                self.image.save_attached(disk, path)
+            else:
+                _fetch_disk(source, disk, path, self.work)
             step.size = path.stat().st_size
         self._artefact(disk.platform, path.name)
 
@@ -353,8 +356,8 @@ def _fetch_disk(source: str, disk: Attached, path: Path, work: Path) -> None:
     name = re.sub(r"(@[^/]*|:[^/:]*)$", "", source.removeprefix("docker://"))
     if not source.startswith("docker://"):
         raise CosaError(
-            "import/no-disk", "disk images come along from registries only",
-            fix="name the image as docker://...", exit_class=ExitClass.USAGE,
+            "import/no-disk", "disk images come with archives and registries only",
+            fix="name the image as oci-archive:FILE or docker://NAME", exit_class=ExitClass.USAGE,
         )  # fmt: skip
     with fs.private_dir(work, "disk") as holder:
         words = ["copy", "--quiet", f"docker://{name}@{disk.digest}", f"dir:{holder / 'd'}"]

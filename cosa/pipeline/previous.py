@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cosa.core.errors import CosaError
 from cosa.model.meta import Meta
-from cosa.pipeline import changes
+from cosa.pipeline import changes, metamerge
 from cosa.pipeline.record import Earlier, Inputs, Made, Record
 from cosa.pipeline.workdir import Workdir
 
@@ -31,7 +31,8 @@ class Previous:
         return [name for name in targets if not self._has(name)]
 
     def _has(self, name: str) -> bool:
-        image = self.meta.images.get(name)
+        meta = metamerge.read(self.folder, name) if self.meta.is_delayed else self.meta
+        image = meta.images.get(name)
         return image is not None and (self.folder / image.path).is_file()
 
     @property

@@ -198,6 +198,33 @@ def test_layers_on_top_give_a_commit_of_the_tree(
     )  # fmt: skip
 
 
+def test_disk_images_come_along(source: tuple[str, Path], workdir: Workdir, tmp_path: Path) -> None:
+    files = layout(source[1])
+    index = json.loads(files["index.json"])
+    for platform, data in (("qemu", b"a disk"), ("aws", b"another")):
+        digest, made = blob(data)
+        row = {"mediaType": "application/octet-stream", "digest": digest, "size": len(data)}
+        files |= made
+        digest, made = blob(json.dumps({"schemaVersion": 2, "layers": [row]}).encode())
+        files |= made
+        index["manifests"].append(
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest,
+                "size": 1, "artifactType": "application/vnd.diskimage.qcow2",
+                "platform": {"os": platform, "architecture": "amd64"},
+            }
+        )  # fmt: skip
+    files["index.json"] = json.dumps(index).encode()
+    path = rewritten(files, tmp_path / "x.oci")
+    with pytest.raises(CosaError) as caught:
+        import_image(workdir, Wanted(str(path), download=("gcp",)))
+    assert (caught.value.code, caught.value.why) == ("import/no-disk", "it has: aws, qemu")
+    _, folder = import_image(workdir, Wanted(str(path), download=("qemu",)))
+    assert workdir.image_path("qemu").read_bytes() == b"a disk"
+    assert workdir.image_path("qemu").name == f"testos-1.2-qemu.{basearch()}.qcow2"
+    assert "aws" not in json.loads((folder / "meta.json").read_text())["images"]
+
+
 def test_labels_say_what_it_is(source: tuple[str, Path], workdir: Workdir, tmp_path: Path) -> None:
     def strip(config: dict) -> None:
         config["config"]["Labels"] = {"containers.bootc": "yes"}

@@ -6,13 +6,13 @@ locks, records and publishing are the real ones.
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 from cosa.compose.native import Commit
 from cosa.compose.resolve import Resolution
 from cosa.container.archive import Archive
-from cosa.core import events
+from cosa.core import events, fs
+from cosa.images.produce import Image
 from cosa.model import commitmeta
 from cosa.model.package import Package
 from cosa.pipeline import artefacts, build, commits, definition, make, metadata
@@ -93,15 +93,15 @@ class Steps:
         self.calls.append("disk")
         out.write_text(f"disk {commit} {self.tool}")
 
-    def stamp(self, raw, out, platform, *_args, move=False, **_kwargs):
-        text = raw.read_text()
-        if move:
-            raw.unlink()
-        out.write_text(f"{text} {platform}")
-
-    def convert(self, source, out, _fmt):
-        self.calls.append(f"convert {out.suffix}")
-        shutil.copy(source, out)
+    def produce(self, raw, order, _scratch):
+        made = {}
+        for row in order.platforms:
+            out = order.out(row)
+            self.calls.append(f"convert {out.suffix}")
+            out.write_text(f"{raw.read_text()} {row.name}")
+            out.chmod(0o444)
+            made[row.name] = Image(out, fs.sha256_file(out), out.stat().st_size)
+        return made
 
     def inputs(self, found, resolution, _layers):
         spec = (found.config / "image.yaml").read_text()
@@ -120,8 +120,7 @@ class Steps:
         set_attribute(definition, "repositories", lambda *_: [])
         set_attribute(artefacts, "write_ociarchive", self.archive)
         set_attribute(artefacts, "make_raw", self.make_raw)
-        set_attribute(artefacts, "stamp", self.stamp)
-        set_attribute(artefacts, "convert", self.convert)
+        set_attribute(artefacts, "produce", self.produce)
         set_attribute(commits, "ostree", self)
         set_attribute(metadata, "ostree", self)
         return self

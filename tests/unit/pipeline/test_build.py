@@ -218,7 +218,7 @@ def test_failed_step_leaves_the_builds_alone(workdir, steps, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cosa.pipeline.artefacts.convert", full)
+        patch.setattr("cosa.pipeline.artefacts.produce", full)
         with pytest.raises(OSError, match="No space"):
             build(workdir, Options())
     assert workdir.latest() == "1.dev.0"

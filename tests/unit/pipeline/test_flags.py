@@ -271,6 +271,9 @@ def test_delayed_merge(workdir, steps):
     build(workdir, Options(targets=("qemu",)))
     assert "qemu" not in meta(outcome)["images"]
     assert (outcome.folder / "meta.qemu.json").is_file()
+    steps.calls.clear()
+    assert not build(workdir, Options(targets=("qemu",))).changed, "it is there already"
+    assert steps.calls == []
 
 
 def test_no_archive_of_the_definition(workdir, steps):
