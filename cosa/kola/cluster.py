@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from cosa.core import events
 from cosa.kola.machine import Machine
-from cosa.tools import qemu
+from cosa.tools import qemu_net
 
 _SUBNET = ipaddress.ip_network("192.168.77.0/24")
 _FIRST = 11
@@ -64,7 +64,7 @@ def form(machines: Sequence[Machine], prefix: str = "node") -> list[Node]:
     with events.step(f"cluster of {len(nodes)}"):
         for number, node in enumerate(nodes, 1):
             mac = f"52:56:00:d1:56:{number:02x}"
-            qemu.plug_network(node.machine.monitor, "cluster", mac, group)
+            qemu_net.plug(node.machine.monitor, "cluster", mac, group)
             if node.machine.restored:
                 node.machine.renew_identity()
             address = f"{node.address}/{_SUBNET.prefixlen}"

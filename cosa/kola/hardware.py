@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cosa.core import run
 from cosa.kola.host import Host
 from cosa.kola.spec import DiskSpec, MachineSpec
-from cosa.tools import bootentry, qemu
+from cosa.tools import bootentry, qemu, qemu_nbd
 from cosa.tools.qemu import Disk, Guest
 
 PRIMARY = "primary.qcow2"
 JOURNAL, IGNITION_JOURNAL = "journal.txt", "ignition-virtio-dump.txt"
+_WWN = 0x5000C50015EA71A0
 CONSOLE, CONFIG = "console.txt", "ignition.json"
 RECORD = (CONSOLE, JOURNAL, CONFIG)  # of a boot; a restored machine's goes on from it
 
@@ -28,9 +31,24 @@ class Places:
 
 def attached(path: Path, spec: DiskSpec, serial: str, *, boot: bool = True) -> Disk:
     """A disk as QEMU is given it."""
-    return Disk(
-        path, spec.serial or serial, spec.channel, spec.logical, spec.physical, spec.wwn, boot
-    )
+    # Two paths to a disk are seen to be that by its WWN, so it has one.
+    wwn = spec.wwn or (_WWN + sum(serial.encode()) if spec.multipath else 0)
+    disk = Disk(path, spec.serial or serial, spec.channel, spec.logical, spec.physical, wwn, boot)
+    return replace(disk, socket=path.with_suffix(".socket")) if spec.multipath else disk
+
+
+def serve(disks: tuple[Disk, ...], sockets: Path, stack: ExitStack) -> tuple[Disk, ...]:
+    """Have the disks with two paths served on sockets in a folder, until the stack is closed."""
+    served = []
+    for disk in disks:
+        if not disk.socket:
+            served.append(disk)
+            continue
+        # The folder of the disks may have too long a name for a socket.
+        socket = sockets / disk.socket.name
+        stack.callback(run.end, qemu_nbd.serve(disk.file, socket))
+        served.append(replace(disk, socket=socket))
+    return tuple(served)
 
 
 def disks(spec: MachineSpec, folder: Path) -> tuple[Disk, ...]:

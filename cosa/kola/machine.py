@@ -333,7 +333,7 @@ class Machine:
         key = generate(self._runtime)
         whole = guestconfig.whole(spec.ignition, key.public, autologin=spec.autologin)
         (self.folder / hardware.CONFIG).write_text(json.dumps(whole, indent=1))
-        disks = hardware.make_disks(spec, scratch)
+        disks = hardware.serve(hardware.make_disks(spec, scratch), self._runtime, self._stack)
         pflash = qemu.firmware_files(spec.firmware, scratch)
         guest = hardware.guest(spec, self.host, self.uuid, disks, self._places, pflash=pflash)
         self._launch(replace(guest, interactive=self._interactive))

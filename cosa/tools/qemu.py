@@ -24,6 +24,7 @@ from typing import Any
 from cosa.core import clock, run
 from cosa.core.errors import CosaError, ExitClass
 from cosa.core.store import Json
+from cosa.tools import qemu_net
 
 PROGRAM = "qemu-system-x86_64"
 JOURNAL_PORT = "mantlejournal"
@@ -74,6 +75,7 @@ class Disk:
     physical: int = 512
     wwn: int = 0
     boot: bool = False
+    socket: Path | None = None  # the file is served there (qemu_nbd), and seen on two paths
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def command(guest: Guest, monitor: int) -> list[str]:
     argv += ["-device", f"vmgenid,guid={guest.generation or 'auto'}"]
     argv += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
     argv += _console(guest)
-    argv += _network(guest)
+    argv += qemu_net.cards(guest.nics, outside=guest.network)
     for number, disk in enumerate(guest.disks):
         argv += _disk(disk, number)
     if guest.ports:
@@ -121,19 +123,6 @@ def command(guest: Guest, monitor: int) -> list[str]:
         argv += ["-fw_cfg", f"name=opt/com.coreos/config,file={_escape(guest.ignition)}"]
     if guest.incoming:
         argv += ["-incoming", "defer"]
-    return argv
-
-
-def _network(guest: Guest) -> list[str]:
-    """Addresses are those upstream's tests assert: 10.0.2.15, then 10.0.2.31 and so on."""
-    common = f"restrict={'off' if guest.network else 'on'},hostname=qemu0"
-    forward = "hostfwd=tcp:127.0.0.1:0-:22"  # port 0: the kernel chooses a free one
-    argv = ["-netdev", f"user,id=net0,{common},{forward}"]
-    argv += ["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56"]
-    for number in range(1, guest.nics + 1):
-        argv += ["-netdev", f"user,id=net{number},{common},dhcpstart=10.0.2.{30 + number}"]
-        mac = f"52:55:00:d1:56:{number - 1:02x}"
-        argv += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac}"]
     return argv
 
 
@@ -174,6 +163,8 @@ def _console(guest: Guest) -> list[str]:
 
 
 def _disk(disk: Disk, number: int) -> list[str]:
+    if disk.socket:
+        return _two_paths(disk, disk.socket, number)
     source = f"format={_format(disk.file)},cache=unsafe,file={_escape(disk.file)}"
     argv = ["-drive", f"if=none,id=disk{number},{source}"]
     options = f"drive=disk{number},serial={disk.serial}"
@@ -187,6 +178,20 @@ def _disk(disk: Disk, number: int) -> list[str]:
         return [*argv, "-device", f"scsi-hd,bus=scsi{number}.0,{options}{wwn}"]
     device = {"virtio": "virtio-blk-pci", "nvme": "nvme"}[disk.channel]
     return [*argv, "-device", f"{device},{options}"]
+
+
+def _two_paths(disk: Disk, socket: Path, number: int) -> list[str]:
+    """A disk on two controllers, known for one by its WWN; the names are upstream's."""
+    argv = []
+    for path in range(2):
+        server = f"file.driver=nbd,file.server.type=unix,file.server.path={_escape(socket)}"
+        argv += ["-drive", f"if=none,id=disk{number}p{path},format=raw,cache=unsafe,{server}"]
+        argv += ["-device", f"virtio-scsi-pci,id=scsi{number}p{path}"]
+        options = f"drive=disk{number}p{path},serial={disk.serial},vendor=NVME,wwn={disk.wwn}"
+        options += f",logical_block_size={disk.logical},physical_block_size={disk.physical}"
+        boot = ",bootindex=1" if disk.boot and not path else ""
+        argv += ["-device", f"scsi-hd,bus=scsi{number}p{path}.0,{options}{boot}"]
+    return argv
 
 
 def _escape(path: Path) -> str:
@@ -403,9 +408,3 @@ class Qemu:
             fix="" if words else "the console's last lines may say more",
             exit_class=ExitClass.STEP,
         )  # fmt: skip
-
-
-def plug_network(running: Qemu, name: str, mac: str, group: str) -> None:
-    """Plug a card into a running guest; all that share the multicast `group` see each other."""
-    running.ask("netdev_add", type="socket", id=name, mcast=group, localaddr="127.0.0.1")
-    running.ask("device_add", driver="virtio-net-pci", id=f"{name}-card", netdev=name, mac=mac)

@@ -23,7 +23,7 @@ _UNMOVABLE = ("nvme",)  # QEMU 10 refuses to migrate these
 
 def movable(guest: Guest) -> bool:
     """Can the state of such a guest be saved at all."""
-    return all(disk.channel not in _UNMOVABLE for disk in guest.disks)
+    return all(disk.channel not in _UNMOVABLE and not disk.socket for disk in guest.disks)
 
 
 def shape(guest: Guest) -> list[str]:

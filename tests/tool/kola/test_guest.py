@@ -15,8 +15,8 @@ from cosa.core.errors import CosaError
 from cosa.kola import machine as machines
 from cosa.kola.host import Host
 from cosa.kola.machine import Machine
-from cosa.kola.spec import MachineSpec
-from cosa.tools import bootentry, qemu
+from cosa.kola.spec import MachineSpec, parse_disk
+from cosa.tools import bootentry, qemu, qemu_net
 
 pytestmark = pytest.mark.tool
 
@@ -181,9 +181,23 @@ def test_a_card_can_be_plugged_into_a_running_guest(image: Path, tmp_path: Path)
     ):
         for number, machine in enumerate((one, two)):
             mac = f"52:56:00:d1:56:0{number}"
-            qemu.plug_network(machine.monitor, "cluster", mac, "239.1.2.3:23456")
+            qemu_net.plug(machine.monitor, "cluster", mac, "239.1.2.3:23456")
             shown = str(
                 machine.monitor.ask("human-monitor-command", **{"command-line": "info network"})
             )
             assert f"model=virtio-net-pci,macaddr={mac}" in shown
             assert "mcast=239.1.2.3:23456" in shown
+
+
+def test_a_disk_on_two_paths(image: Path, tmp_path: Path) -> None:
+    spec = MachineSpec(image, memory=64, primary=parse_disk(":mpath"), disks=(parse_disk("1G"),))
+    with Machine.boot(spec, tmp_path / "out", Host("tcg"), login=False) as machine:
+        while "hello from the sector" not in machine.console.text:
+            machine.watch()
+            time.sleep(0.05)
+        shown = str(machine.monitor.ask("human-monitor-command", **{"command-line": "info block"}))
+        assert "disk1p0" in shown
+        assert "disk1p1" in shown
+        servers = [child for child in machine.monitor.guest.disks if child.socket]
+        assert len(servers) == 1
+    assert not Path(str(servers[0].socket)).exists()
