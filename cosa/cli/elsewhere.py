@@ -46,9 +46,9 @@ GONE: Mapping[str, tuple[str, str]] = {
 LATER = (
     "aliyun-replicate", "aws-replicate", "build-extensions-container", "buildextend-extensions",
     "buildextend-extensions-container", "buildextend-legacy-oscontainer", "buildextend-secex",
-    "buildfetch", "buildupload", "copy-container", "coreos-prune", "generate-release-meta",
+    "copy-container", "coreos-prune", "generate-release-meta",
     "imageupload-aliyun", "imageupload-aws", "imageupload-azure", "imageupload-gcp",
-    "imageupload-powervs", "koji-upload", "oc-adm-release", "ore", "osbuild", "plume",
+    "imageupload-powervs", "koji-upload", "oc-adm-release", "ore", "plume",
     "powervs-replicate", "push-container", "push-container-manifest", "remote-build-container",
     "remote-session", "sign",
 )  # fmt: skip
