@@ -129,12 +129,13 @@ class Workdir:
             raise CosaError(
                 "workdir/no-" + stem, f"the OS definition has no {name}",
                 why=f"looked for {path}",
+                fix="" if self.config.is_dir() else "run `cosa init CONFIG` there first",
             )  # fmt: skip
         return path
 
     def need_init(self) -> None:
-        """Raise `workdir/not-initialised` unless `cosa init` was run here."""
-        if not self.config.is_dir():
+        """Raise `workdir/not-initialised` unless `cosa init` was run here, or builds imported."""
+        if not self.config.is_dir() and (self.config.is_symlink() or not self.builds_json.exists()):
             broken = " (a link to nowhere)" if self.config.is_symlink() else ""
             raise CosaError(
                 "workdir/not-initialised",

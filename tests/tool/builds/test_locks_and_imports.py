@@ -131,6 +131,9 @@ def test_an_imported_build_is_compared_and_kept(small: SmallOS, built: Path, her
     small.cosa(other, "import", str(next((built / f"builds/2/{ARCH}").glob("*.ociarchive"))))
     assert meta(other, "1")["ostree-commit"] == meta(built, "1")["ostree-commit"]
     assert [row[:2] for row in meta(other, "2")["pkgdiff"]] == [["app", 2]]
+    assert "2  (latest)" in small.cosa(other, "list").stdout
+    done = small.cosa(other, "build", check=False)
+    assert "workdir/no-manifest" in done.stderr, "there is no definition, which is said"
     shown = small.cosa(other, "meta", "--get-value", "coreos-assembler.oci-imported")
     assert shown.stdout.strip() == "True"
     small.cosa(other, "meta", "--set", "summary=Imported")
