@@ -201,10 +201,11 @@ def _begun(workdir: Workdir, options: Options, targets: tuple[str, ...]) -> Iter
 def inputs_now(workdir: Workdir, options: Options) -> tuple[Inputs, Previous | None]:
     """What a build begun now would be made from, and the build it would be compared with."""
     with _begun(workdir, options, _targets(options.targets, basearch())) as run:
-        return _inputs(run, _resolve(run)), previous.find(workdir, run.arch)
+        return inputs_of_run(run, _resolve(run)), previous.find(workdir, run.arch)
 
 
-def _inputs(run: Run, resolution: Resolution) -> Inputs:
+def inputs_of_run(run: Run, resolution: Resolution) -> Inputs:
+    """What a build is made from; also lays out the layers it will need."""
     run.layers = {"usr-share-cosa": definition.share_layer(run.found, run.work)}
     inputs = inputs_of(run.found, resolution, run.layers)
     inputs["compose"] |= engines.inputs(run.engine)
@@ -214,7 +215,7 @@ def _inputs(run: Run, resolution: Resolution) -> Inputs:
 def _build(run: Run) -> Outcome:
     resolution = _resolve(run)
     with events.step("compare inputs") as step:
-        inputs = _inputs(run, resolution)
+        inputs = inputs_of_run(run, resolution)
         before = previous.find(run.workdir, run.arch)
         reasons = before.reasons(inputs) if before else ["first build here"]
         if before and not reasons:

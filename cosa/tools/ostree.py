@@ -28,6 +28,7 @@ from cosa.tools.ostree_objects import (
     repo_mode,
     sync_filesystem,
 )
+from cosa.tools.ostree_read import Objects
 
 __all__ = [
     "Meta",
@@ -182,17 +183,12 @@ class Repo:
         return int(ostree.commit_get_timestamp(variant))
 
     def read_text(self, commit: str, path: str) -> str | None:
-        """A text file of a commit, None if it is not there."""
-        _, glib, gio = _gi()
-        with _speaking(f"the commit {commit[:12]} cannot be read"):
-            root = self.raw.read_commit(commit, None)[1]
-        try:
-            data = root.resolve_relative_path(path).load_contents(None)[1]
-        except glib.Error as err:
-            if err.matches(gio.io_error_quark(), gio.IOErrorEnum.NOT_FOUND):
-                return None
-            raise
-        return bytes(data).decode("utf-8", "surrogateescape")
+        """A text file of a commit, None if there is none (or a symlink)."""
+        objects = Objects(self.path)
+        found = objects.find(commit, path)
+        if found is None or found.is_link:
+            return None
+        return objects.read(found).decode("utf-8", "surrogateescape")
 
     def write_commit(
         self, root: TreeNode, metadata: Any, *, timestamp: int, parent: str | None = None
@@ -265,6 +261,14 @@ def metadata_of(raw: bytes) -> dict[str, Any]:
         )
     found: dict[str, Any] = _plain(value.get_child_value(0))
     return found
+
+
+def commit_parent(raw: bytes) -> str:
+    """The parent a commit object's bytes name, or nothing."""
+    _, glib, _ = _gi()
+    kind = glib.VariantType.new("(a{sv}aya(say)sstayay)")
+    value = glib.Variant.new_from_bytes(kind, glib.Bytes.new(raw), trusted=False)
+    return bytes(value.get_child_value(1).get_data_as_bytes().get_data()).hex()
 
 
 def has_commit(repo: Path, commit: str) -> bool:
