@@ -108,7 +108,7 @@ def image_of(qemu_image: str, build: str) -> Path:
                 "usage/no-image", f"there is no disk image {path}", exit_class=ExitClass.USAGE
             )
         return path
-    return Workdir(settings().workdir).image_path("qemu", build)
+    return Workdir(settings().workdir).plain_image("qemu", build)
 
 
 def _config(ignition: str, butane: str) -> Config | None:

@@ -223,3 +223,24 @@ class Workdir:
                 exit_class=ExitClass.USAGE,
             )
         return folder / found.path
+
+    def plain_image(self, name: str, build: str = "", arch: str = "") -> Path:
+        """The file of an artefact that is here and not compressed, to boot it or look inside.
+
+        Raises `build/no-image`, `build/compressed`, each with what to do about it.
+        """
+        path = self.image_path(name, build, arch)
+        folder = path.parent
+        which = f"--build {folder.parent.name} --artifact {name}"
+        if self.meta(build, arch).images[name].uncompressed_sha256:
+            raise CosaError(
+                "build/compressed", f"{path.name} is compressed",
+                fix=f"cosa decompress {which}", exit_class=ExitClass.USAGE,
+            )  # fmt: skip
+        if not path.is_file():
+            raise CosaError(
+                "build/no-image", f"{path.name} is listed in meta.json, but not here",
+                why=f"looked for {path}", fix=f"cosa buildfetch {which}",
+                exit_class=ExitClass.USAGE,
+            )  # fmt: skip
+        return path

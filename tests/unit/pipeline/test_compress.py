@@ -57,6 +57,19 @@ def test_there_and_back(workdir):
     assert decompress(workdir, Wish()) == []
 
 
+def test_who_needs_the_plain_file_is_told(workdir):
+    assert workdir.plain_image("qemu").name == "a.qcow2"
+    compress(workdir, Wish(artefacts=("qemu",)))
+    with pytest.raises(CosaError) as caught:
+        workdir.plain_image("qemu")
+    assert caught.value.code == "build/compressed"
+    assert caught.value.fix == "cosa decompress --build 1 --artifact qemu"
+    (workdir.build() / "a.raw").unlink()
+    with pytest.raises(CosaError) as caught:
+        workdir.plain_image("metal")
+    assert "buildfetch" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("wish", "name"),
     [
