@@ -59,6 +59,7 @@ COMMANDS = {
     "tag": "tags",
     "diff": "diff",
     "explain": "explain",
+    "rebuild": "rebuild",
     "buildfetch": "exchange",
     "buildupload": "exchange",
     "prune": "tidy",
