@@ -30,6 +30,8 @@ def with_note(data: bytes, section: str, owner: str, text: str) -> bytes | None:
         return None
     rows = [list(layout.unpack_from(data, start + index * size)) for index in range(count)]
     offset, length = rows[names][4], rows[names][5]
+    if offset + length > len(data):
+        return None
     texts = data[offset : offset + length]
     out = bytearray(data)
     note_at = _append(out, _note(order, owner, text))

@@ -4,6 +4,8 @@ import contextlib
 import gzip
 import lzma
 import os
+import random
+import shutil
 
 import pytest
 import zstandard
@@ -98,3 +100,35 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
     with pytest.raises(CosaError) as caught:
         list(cpio.members(tmp_path / "i"))
     assert caught.value.code == "cpio/too-big"
+
+
+def mutated(chance, data):
+    raw = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        at = chance.randrange(len(raw))
+        what = chance.randrange(4)
+        if what == 0:
+            raw[at] = chance.randrange(256)
+        elif what == 1:
+            raw[at : at + 8] = b"%08x" % chance.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, at))
+        elif what == 2:
+            del raw[at : at + chance.randint(1, 60)]
+        else:
+            raw[at:at] = chance.randbytes(chance.randint(1, 60))
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, packed_by_zstd])
+def test_whatever_is_in_an_image_nothing_leaves_the_folder(tmp_path, pack):
+    chance = random.Random(1)
+    image = tmp_path / "i"
+    for number in range(120):
+        plain = mutated(chance, EARLY + MAIN) if number % 2 else EARLY + MAIN
+        packed = pack(plain)
+        image.write_bytes(packed if number % 2 else mutated(chance, packed))
+        out = tmp_path / "out"
+        out.mkdir()
+        with contextlib.suppress(CosaError):
+            cpio.extract(image, out)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["i", "out"]
+        shutil.rmtree(out)

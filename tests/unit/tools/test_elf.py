@@ -1,5 +1,7 @@
 """A note added to a program changes its bytes, and nothing it does."""
 
+import random
+import struct
 import subprocess
 from pathlib import Path
 
@@ -37,7 +39,6 @@ def test_what_has_no_section_table_is_left_alone(data):
 
 def test_other_byte_order_and_width(tmp_path):
     """A hand-made 32-bit big-endian file of one section, as on older s390."""
-    import struct
 
     texts = b"\0.shstrtab\0"
     head = bytearray(b"\x7fELF\x01\x02" + bytes(58))
@@ -47,3 +48,13 @@ def test_other_byte_order_and_width(tmp_path):
     data = bytes(head) + texts.ljust(16, b"\0") + rows
     made = elf.with_note(data, ".note.test", "cosa", "x")
     assert [name for name, _ in elf.sections(made)] == ["", ".shstrtab", ".note.test"]
+
+
+def test_damaged_programs_are_no_trouble():
+    chance = random.Random(1)
+    for _ in range(2000):
+        raw = bytearray(PROGRAM[:4096] + PROGRAM[-4096:])
+        struct.pack_into("<Q", raw, 0x28, 4096 + chance.randrange(4096))
+        for _ in range(chance.randint(1, 8)):
+            raw[chance.randrange(64)] = chance.randrange(256)
+        elf.with_note(bytes(raw), ".note.test", "cosa", "x")
