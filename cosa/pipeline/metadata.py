@@ -20,6 +20,7 @@ from cosa.core.store import Json
 from cosa.model import commitmeta
 from cosa.model.commitmeta import CommitMeta
 from cosa.model.meta import DELAYED, Meta
+from cosa.model.platforms import PLATFORMS
 from cosa.pipeline import gitstate, metamerge, pkgdiff
 from cosa.pipeline.definition import Definition
 from cosa.pipeline.record import Inputs, Made, Record, digest
@@ -137,7 +138,7 @@ def build_meta(facts: Facts) -> dict[str, Json]:
         "ostree-version": commit.version,
         "rpm-ostree-inputhash": digest("compose", facts.inputs["compose"]),
         **{f"ostree-{key.removeprefix('ostree-')}": n for key, n in sorted(commit.stats.items())},
-        "images": {name: image_entry(made) for name, made in facts.artefacts.items()},
+        "images": {name: image_entry(name, made) for name, made in facts.artefacts.items()},
         "coreos-assembler.basearch": found.arch,
         "coreos-assembler.build-timestamp": clock.iso(clock.now()),
         "coreos-assembler.code-source": "container",
@@ -174,15 +175,17 @@ def _sources(facts: Facts) -> dict[str, Json]:
     return data
 
 
-def image_entry(made: Made) -> dict[str, Json]:
-    """An artefact as meta.json lists it."""
-    return {"path": made.path, "sha256": made.sha256, "size": made.size}
+def image_entry(name: str, made: Made) -> dict[str, Json]:
+    """An artefact as meta.json lists it; one that is compressed already says so."""
+    entry: dict[str, Json] = {"path": made.path, "sha256": made.sha256, "size": made.size}
+    row = PLATFORMS.get(name)
+    return entry | ({"skip-compression": True} if row and row.skip_compression else {})
 
 
 def add_images(folder: Path, made: Mapping[str, Made]) -> None:
     """List further artefacts in the metadata of a build that is published already."""
     for name, each in made.items():
-        entry = {name: image_entry(each)}
+        entry = {name: image_entry(name, each)}
 
         def edit(data: dict[str, Any], entry: dict[str, Any] = entry) -> None:
             data["images"] = data.get("images", {}) | entry

@@ -147,6 +147,18 @@ class Objects:
         with self.open(content) as source:
             return b"".join(iter(functools.partial(source.read, _CHUNK), b""))
 
+    def find(self, commit: str, path: str) -> Content | None:
+        """What a commit has at a path (no symlinks are followed); None for nothing or a folder."""
+        tree, _ = self.commit_root(commit)
+        *above, name = [part for part in path.split("/") if part]
+        for part in above:
+            below = {child: where for child, where, _ in self.folder(tree).folders}
+            if part not in below:
+                return None
+            tree = below[part]
+        checksum = dict(self.folder(tree).files).get(name)
+        return self.content(checksum) if checksum else None
+
     def _path(self, checksum: str, kind: str) -> str:
         return f"{self._root}/{checksum[:2]}/{checksum[2:]}.{kind}"
 
