@@ -100,9 +100,9 @@ class Shelf:
                 machine.freeze(out)
                 fs.sync_files(out)
                 step.size = _allocated(out)
-        except CosaError as err:
+        except (CosaError, OSError) as err:  # a full disk, most likely
             machine.close()
-            self._give_up(ident, "the machine could not be saved", err)
+            self._give_up(ident, "the machine could not be saved, so it is booted again", err)
             return self._cold(spec, folder, checks=checks)
         except BaseException:
             machine.close()
@@ -137,6 +137,8 @@ class Shelf:
 
     def _inputs(self, spec: MachineSpec, *, checks: bool) -> Mapping[str, Json] | None:
         """What makes such a machine what it is; None if its state cannot be saved."""
+        if not spec.image.is_file():
+            return None  # booting it says so
         nowhere = Places(Path("/results"), Path("/scratch"))
         pflash = qemu.firmware_paths(spec.firmware)
         guest = hardware.guest(

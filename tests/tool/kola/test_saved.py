@@ -188,6 +188,41 @@ def test_an_entry_that_does_not_come_up_is_dropped_and_the_machine_booted(
     assert not list((tmp_path / "machines/running").iterdir()), "its disks are gone"
 
 
+def test_an_image_that_is_not_there_is_one_clear_error(shelf: Shelf, tmp_path: Path) -> None:
+    spec = MachineSpec(tmp_path / "none.qcow2", memory=64)
+    with pytest.raises(CosaError) as caught:
+        shelf.provide(spec, tmp_path / "out", checks=False)
+    assert caught.value.code == "qemu/no-image"
+
+
+@pytest.mark.parametrize("error", [CosaError("qemu/save", "no"), OSError(28, "No space left")])
+def test_a_machine_that_cannot_be_saved_is_booted_again(
+    shelf: Shelf, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The sector cannot be logged in to, so booting stops before that here."""
+    started: list[Machine] = []
+
+    def boot(spec: MachineSpec, folder: Path, host: Host, disks: Path | None = None) -> Machine:
+        machine = Machine(spec, folder, host, disks=disks)
+        machine._start()
+        started.append(machine)
+        return machine
+
+    def freeze(_machine: Machine, _out: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(saved.Machine, "boot", boot)
+    monkeypatch.setattr(saved.Machine, "freeze", freeze)
+    spec = MachineSpec(image, memory=64)
+    machine, found = shelf.provide(spec, tmp_path / "out", checks=False)
+    with machine:
+        assert machine is started[1]
+        assert machine.usable
+        assert found is None
+        assert not started[0].usable
+    assert not shelf.has(spec, checks=False)
+
+
 def test_pruned_by_use_and_size(shelf: Shelf) -> None:
     for number in range(4):
         with shelf._store.produce("machine", {"n": number}) as out:
