@@ -104,6 +104,8 @@ def _items(workdir: Workdir, wish: Wish) -> Iterator[list[_Item]]:
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(store.lock(folder / ".compress.lock", "a compression"))
+            for left in folder.glob(".*.packing"):  # by a killed run
+                left.unlink()
         found = [
             _Item(folder, name, entry)
             for folder in folders
@@ -147,7 +149,7 @@ def _compress_one(item: _Item, how: Compressor) -> str:
     with events.step(f"compress {entry.path}") as step:
         _need(item)
         fs.need_space(item.folder, source.stat().st_size // 2, f"compressing {entry.path}")
-        partial = item.folder / f".{name}.partial"
+        partial = item.folder / f".{name}.packing"
         try:
             compressing.compress(source, partial, how)
             size, digest = _settle(partial, item.folder / name)
@@ -171,7 +173,7 @@ def _decompress_one(item: _Item, how: Compressor) -> str:
             raise _missing(item)
         limit = entry.uncompressed_size or source.stat().st_size * 2000
         fs.need_space(item.folder, entry.uncompressed_size or 0, f"decompressing {entry.path}")
-        partial = item.folder / f".{name}.partial"
+        partial = item.folder / f".{name}.packing"
         try:
             compressing.decompress(source, partial, how, limit)
             if fs.sha256_file(partial) != entry.uncompressed_sha256:

@@ -129,7 +129,7 @@ def test_what_unfolds_otherwise_is_refused(workdir, change, code):
     assert caught.value.code == code
     assert names(workdir) >= {"a.raw.xz"}
     assert "a.raw" not in names(workdir)
-    assert not list(workdir.build().glob(".*partial"))
+    assert not list(workdir.build().glob(".*packing"))
 
 
 class Killed(BaseException):
@@ -159,7 +159,9 @@ def test_a_killed_run_is_continued(workdir, monkeypatch, work, moment):
             assert moment != "unlink"
     entry = images(workdir)["metal"]
     assert fs.sha256_file(workdir.build() / entry.path) == entry.sha256, "never a lie in between"
+    (workdir.build() / ".a.raw.zst.packing").write_text("of another run")
     work(workdir, wish)
+    assert not list(workdir.build().glob(".*packing"))
     entry = images(workdir)["metal"]
     assert fs.sha256_file(workdir.build() / entry.path) == entry.sha256
     assert {"a.raw", "a.raw.xz"} & names(workdir) == {entry.path}
