@@ -22,7 +22,7 @@ _DISTROS = {"fedora-coreos": "fcos", "rhcos": "rhcos", "scos": "scos"}
 
 
 def _kola(_c: Context, words: list[str], **options: Any) -> int:
-    """Test the latest image: kola run, list, rerun, run-upgrade, http-server, check-console."""
+    """Test the latest image: kola run, list, rerun, run-upgrade, spawn, http-server."""
     from cosa.cli import kolaverbs
 
     verb, rest = (words[0], words[1:]) if words else ("run", [])

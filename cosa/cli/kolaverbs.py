@@ -93,7 +93,15 @@ def run_upgrade(asked: Asked) -> int:
     return kola.run_tests(replace(asked, values=values), build=target.absolute())
 
 
+def spawn(words: Sequence[str]) -> int:
+    """`spawn -c N`: machines that see each other, from one config."""
+    from cosa.cli import kolaspawn
+
+    return kolaspawn.spawn(words)
+
+
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "spawn": spawn,
     "http-server": http_server,
     "check-console": check_console,
 }

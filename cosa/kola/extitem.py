@@ -102,6 +102,8 @@ class ExtItem(pytest.Item):
     def _alone(self, config: Config | None) -> None:
         test, defaults = self.test, self.provider.defaults()
         spec = machine_for(test, defaults, config)
+        if spec.mounts:
+            pytest.skip("it mounts folders of this machine, for which virtiofsd is missing")
         container = self._container() if test.meta.inject_container else None
         archive = container.name if container else ""
         if config is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cosa.cli import kola, kolaverbs, kolawords
+from cosa.cli import kola, kolaspawn, kolaverbs, kolawords
 from cosa.core.errors import CosaError, ExitClass
 
 
@@ -91,3 +91,14 @@ def test_where_external_tests_are_looked_for(
     monkeypatch.chdir(tmp_path / "here")
     roots = kola._roots(given, Path("src/config").absolute(), tmp_path / "tests")
     assert [root.partition("=")[0] for root in roots] == expected
+
+
+def test_words_of_spawn() -> None:
+    wish = kolaspawn.parse(["-c", "3", "-u", "x.bu", "-k", "-x", "id", "--json-info-fd=5"])
+    assert (wish.count, wish.userdata, wish.keys, wish.command) == (3, "x.bu", True, "id")
+    assert wish.json_fd == 5
+    assert kolaspawn.parse([]).count == 1
+    for words in (["-c", "0"], ["-c", "many"], ["--detach"], ["--no-such"]):
+        with pytest.raises(CosaError) as caught:
+            kolaspawn.parse(words)
+        assert caught.value.exit_class is ExitClass.USAGE
