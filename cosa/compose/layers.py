@@ -8,6 +8,7 @@ modes from a `statoverride` file. `etc` is written `etc` or `usr/etc`.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -99,15 +100,17 @@ def read_statoverride(folder: Path) -> dict[str, int]:
     modes: dict[str, int] = {}
     if not file.is_file():
         return modes
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    text = file.read_text("utf-8", "surrogateescape")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         mode, _, path = line.partition(" ")
         digits = mode[1:] if mode[:1] in {"=", "+"} else mode
-        if not digits.isdigit() or not path.startswith("/") or int(digits) > 0o7777:
+        known = re.fullmatch(r"[0-9]{1,4}", digits)
+        if not known or not path.startswith("/") or int(digits) > 0o7777:
             raise CosaError(
                 "compose/statoverride",
-                f"a line of statoverride makes no sense: {line!r}",
+                f"a line of statoverride makes no sense: {line[:80]!r}",
                 Where(str(file), number, 1),
                 fix="write `=MODE /path`, MODE in decimal: `=288 /etc/secret` is 0440",
             )

@@ -62,11 +62,21 @@ def files_below(layer: IO[bytes], folder: str, origin: str) -> list[File]:
                 source = tar.extractfile(member)
                 assert source is not None, "regular files have content"
                 found[name] = File(name, source.read(), int(member.mtime))
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as err:
+    except _broken() as err:
         raise refused(
             "bad-layer", f"{origin}: a layer cannot be read", why=str(err), untrusted=True
         ) from None
     return [found[name] for name in sorted(found)]
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What a damaged layer raises while it is read; asked for only when something was raised."""
+    import zstandard
+
+    return (
+        tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error,
+        zstandard.ZstdError,
+    )  # fmt: skip
 
 
 def _plain_name(path: str, folder: str, origin: str) -> str | None:

@@ -34,9 +34,12 @@ class Record:
     def read(cls, folder: Path) -> Record | None:
         """The record in a build's folder; None when another tool made the build."""
         try:
-            data = json.loads((folder / FILE).read_text())
-            return cls(data["inputs"], data["artefacts"], data.get("before", ""))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            data = json.loads((folder / FILE).read_bytes())
+            inputs, artefacts = data["inputs"], data["artefacts"]
+            if not all(isinstance(each, dict) for each in (inputs, artefacts, *inputs.values())):
+                return None
+            return cls(inputs, artefacts, str(data.get("before", "")))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:

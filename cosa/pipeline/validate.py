@@ -104,9 +104,24 @@ def _contents(workdir: Workdir, name: str, entry: Artefact, path: Path) -> list[
 
 def _archive(path: Path) -> int:
     """Check every blob against its name, and that the index leads to some; how many there are."""
+    try:
+        seen, index = _blobs(path)
+    except (tarfile.TarError, EOFError, OverflowError, ValueError, RecursionError) as err:
+        raise _unsound(path, f"it is no tar archive, or a damaged one ({str(err)[:200]})") from err
+    try:
+        wanted = [str(each["digest"]) for each in json.loads(index)["manifests"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
+        raise _unsound(path, "it has no index of images") from err
+    if not wanted or not seen.issuperset(wanted):
+        raise _unsound(path, "its index names an image that is not in it")
+    return len(seen)
+
+
+def _blobs(path: Path) -> tuple[set[str], bytes]:
+    """The digests of an archive's blobs, each of which has been checked, and its index."""
     seen = set()
     index = b""
-    with tarfile.open(path) as tar:
+    with tarfile.open(path, "r:") as tar:
         for member in tar:
             if member.name == "index.json" and member.size < CHUNK:
                 file = tar.extractfile(member)
@@ -118,15 +133,10 @@ def _archive(path: Path) -> int:
             while file and (chunk := file.read(CHUNK)):
                 digest.update(chunk)
             if digest.hexdigest() != named:
-                raise _unsound(path, f"its blob {named} has the sha256 {digest.hexdigest()}")
+                found = digest.hexdigest()
+                raise _unsound(path, f"its blob {named[:80]!r} has the sha256 {found}")
             seen.add(f"sha256:{named}")
-    try:
-        wanted = [str(each["digest"]) for each in json.loads(index)["manifests"]]
-    except (ValueError, KeyError, TypeError) as err:
-        raise _unsound(path, "it has no index of images") from err
-    if not wanted or not seen.issuperset(wanted):
-        raise _unsound(path, "its index names an image that is not in it")
-    return len(seen)
+    return seen, index
 
 
 def _disk(path: Path, row: Platform, work: Path) -> list[str]:

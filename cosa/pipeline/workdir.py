@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cosa.model.builds import Builds
     from cosa.model.meta import Meta
 
+_VARIANT = "coreos-assembler.config-variant"
+
 
 def basearch() -> str:
     """The architecture RPMs of this machine have: `x86_64`, `aarch64` ..."""
@@ -94,14 +96,20 @@ class Workdir:
     def variant(self) -> str:
         """The variant chosen at init, or nothing."""
         try:
-            chosen = json.loads(self.variant_file.read_text())
+            chosen = json.loads(self.variant_file.read_bytes())
         except FileNotFoundError:
             return ""
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             raise CosaError(
                 "workdir/variant", f"{self.variant_file} is not JSON", why=str(err)
             ) from err
-        return str(chosen.get("coreos-assembler.config-variant", ""))
+        name = chosen.get(_VARIANT, "") if isinstance(chosen, dict) else None
+        if not isinstance(name, str) or "/" in name or not name.isprintable():
+            raise CosaError(
+                "workdir/variant", f"{self.variant_file} names no variant",
+                fix=f'run `cosa init --force`, or write {{"{_VARIANT}": "NAME"}}',
+            )  # fmt: skip
+        return name
 
     def manifest(self) -> Path:
         """The top treefile of the definition, of the variant if there is one."""

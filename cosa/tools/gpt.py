@@ -110,6 +110,8 @@ def read(image: Path, sector: int = SECTOR) -> Table:
         start, count, size, crc = fields[10:]
         if size != _ENTRY or count > 1024:
             raise _invalid(image, f"{count} entries of {size} bytes are not usual")
+        if start * sector + count * size > os.fstat(file.fileno()).st_size:
+            raise _invalid(image, "its entries lie beyond its end")
         entries = os.pread(file.fileno(), count * size, start * sector)
     if zlib.crc32(entries) != crc:
         raise _invalid(image, "the checksum of the entries is wrong")
@@ -119,6 +121,8 @@ def read(image: Path, sector: int = SECTOR) -> Table:
         kind, _, first, last, _, name = struct.unpack("<16s16sQQQ72s", raw)
         if any(kind):
             text = name.decode("utf-16le", "replace").split("\0")[0]
+            if not 0 < first <= last < 1 << 55:
+                raise _invalid(image, f"partition {number} ends before it begins, or nowhere")
             length = (last - first + 1) * sector
             found.append(Partition(number, text, UUID(bytes_le=kind), first * sector, length))
     return Table(UUID(bytes_le=fields[9]), tuple(found))

@@ -287,7 +287,7 @@ class _Section:
 
     def _wrong(self, option: str, value: str, wanted: str) -> None:
         self._problems.add(
-            "repos/wrong-value", f"{option}={value} should be {wanted}",
+            "repos/wrong-value", f"{option}={value[:80]} should be {wanted}",
             Where(self._path, self._options[option][1], 1),
         )  # fmt: skip
 
