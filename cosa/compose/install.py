@@ -80,11 +80,7 @@ def install(job: Installation) -> Installed:
         before = {**jobs, "posttrans": ahead}
         scripts.run_all(first, job.plan, job.packages, before, step)
         absorb(first.layers.upper, job.tree)
-        # A farm of its own: no layer of a mounted overlay may change, and ours goes on changing.
-        farm = job.tree.clone(job.scratch / "policy-root")
-        installed.policy = parallel.submit(
-            installed.pool, lambda: _policy(job, farm, apart, inputs)
-        )
+        installed.policy = _policy(job, installed.pool, apart, inputs)
         second = ScriptRun(job.tree, job.scratch, job.epoch, "scripts-2", langs=langs)
         for late in rest:
             second.run(late)
@@ -126,13 +122,26 @@ def sysusers(run: ScriptRun, treefile: Treefile) -> None:
         )
 
 
-def _policy(job: Installation, farm: Tree, apart: Sequence[Job], inputs: dict[str, Json]) -> Path:
-    """The policy's layer: from the cache, or by running its scripts on `farm`."""
-    with events.step("SELinux policy") as step:
-        upper = job.scratch / "policy-kept"
-        if kept.restore(job.store, policy.STEP, inputs, upper):
+def _policy(
+    job: Installation, pool: ThreadPoolExecutor, apart: Sequence[Job], inputs: dict[str, Json]
+) -> Future[Path]:
+    """The policy's layer: from the cache, or on its way by its scripts."""
+    upper = job.scratch / "policy-kept"
+    if kept.restore(job.store, policy.STEP, inputs, upper):
+        with events.step("SELinux policy") as step:
             step.reuse()
-            return upper
+        there: Future[Path] = Future()
+        there.set_result(upper)
+        return there
+    # A farm of its own: no layer of a mounted overlay may change, and ours goes on changing.
+    farm = job.tree.clone(job.scratch / "policy-root")
+    return parallel.submit(pool, lambda: _build_policy(job, farm, apart, inputs))
+
+
+def _build_policy(
+    job: Installation, farm: Tree, apart: Sequence[Job], inputs: dict[str, Json]
+) -> Path:
+    with events.step("SELinux policy"):
         # Not the build's time: the result is kept for builds of other days.
         run = ScriptRun(farm, job.scratch, 0, "policy")
         for one in apart:
