@@ -45,6 +45,7 @@ class Reporter:
         self.expected: tuple[str, ...] = ()  # names of the tests that are to run
         self._started = clock.monotonic()
         self._broken: list[str] = []
+        self._done: set[str] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Learn the names."""
@@ -65,6 +66,7 @@ class Reporter:
         outcome = self.outcomes.setdefault(name, Outcome(name))
         outcome.take(report)
         if report.when == "teardown":
+            self._done.add(name)
             self._say(f"--- {outcome.result}: {outcome.full_name} ({_time(outcome)})")
             if outcome.output and outcome.result in ("FAIL", "WARN"):
                 self._say("\n".join("    " + line for line in outcome.output[0].splitlines()))
@@ -89,6 +91,10 @@ class Reporter:
             for name in self.expected:
                 missing = Outcome(name, "SKIP", output=["not run: the session was interrupted"])
                 self.outcomes.setdefault(name, missing)
+            for name in self.outcomes.keys() - self._done:
+                if self.outcomes[name].result == "PASS":
+                    self.outcomes[name].result = "FAIL"
+                    self.outcomes[name].output.append("interrupted")
         outcomes = list(self.outcomes.values())
         result = verdict(outcomes) if exitstatus in (0, 1) else "FAIL"
         formats.write(self._output, outcomes, version_of(self._config.option.kola_build))

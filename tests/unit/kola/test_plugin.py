@@ -355,3 +355,15 @@ def test_one_bad_external_test_fails_itself_only(wanted: Run, tmp_path: Path, wo
     text = (run.output / "reports/report.json").read_text()
     assert "unknown key 'exlusive'" in text
     assert "meta:3:1" in text
+
+
+def test_an_interrupted_run_reports_what_it_has(wanted: Run) -> None:
+    (wanted.tests / "test_it.py").write_text(
+        "def test_a(): ...\ndef test_b(): raise KeyboardInterrupt\ndef test_c(): ...\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        session.run(wanted)
+    assert results(wanted.output) == {
+        "it.a": "PASS", "it.b": "FAIL", "it.c": "SKIP", "": "FAIL",
+    }  # fmt: skip
+    assert "not run: the session was interrupted" in (wanted.output / "index.html").read_text()
