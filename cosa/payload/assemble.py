@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from cosa.core.errors import Problems
+from cosa.core.errors import CosaError, Problems, Where
 from cosa.payload import documents, versions
 from cosa.payload.component import Image, Operator
 from cosa.payload.errors import refused
 from cosa.payload.imagestream import ImageStream, Tag, to_json
 from cosa.payload.layer import File
-from cosa.payload.rewrite import image_rewriter, version_rewriter
+from cosa.payload.rewrite import Rewriter, image_rewriter, version_rewriter
 
 BASE = "cluster-version-operator"
 
@@ -138,14 +138,23 @@ def _operator_files(
     made = []
     for file in operator.files:
         with problems.collecting():
-            data = file.data
-            for rewriter in rewriters:
-                data = rewriter(data)
+            data = _rewritten(file, rewriters, f"{tag}/{file.name}")
             if wanted.check_manifests and file.name.endswith(documents.SUFFIXES):
                 documents.check_first(data, f"{tag}/{file.name}")
             made.append(File(_name(file.name, tag, taken), data, file.mtime))
     problems.raise_if_any(f"manifests of {tag} cannot be used")
     return made
+
+
+def _rewritten(file: File, rewriters: Sequence[Rewriter], place: str) -> bytes:
+    data = file.data
+    try:
+        for rewriter in rewriters:
+            data = rewriter(data)
+    except CosaError as err:
+        err.where = Where(place)
+        raise
+    return data
 
 
 def _name(name: str, tag: str, taken: set[str]) -> str:

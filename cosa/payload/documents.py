@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _BREAK = re.compile(rb"^---(?=\s|$)", re.MULTILINE)
 _NESTING = 200
 _ALIASES = 200
+_DEEP = re.compile(rb"(?:[\[{]\s*){%d}" % _NESTING)
 _ALIAS = re.compile(rb"(?:^|[\s\[{,:-])\*[A-Za-z0-9_]")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -141,14 +143,20 @@ def _has_content(text: bytes) -> bool:
     )
 
 
+@lru_cache(maxsize=8192)
+def _parsed(text: bytes) -> Any:
+    """A document's value, for reading only: who checks it and who lints it share it."""
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506  the safe loader, in C
+
+
 def _load(text: bytes, file: str, line: int) -> Any:
-    if re.search(rb"(?:[\[{]\s*){%d}" % _NESTING, text):
+    if text.count(b"[") + text.count(b"{") > _NESTING and _DEEP.search(text):
         raise _bad(file, line, "invalid YAML/JSON", why="it is nested too deeply")
     # References multiply: a few lines of them can stand for gigabytes.
-    if len(_ALIAS.findall(text)) > _ALIASES:
+    if text.count(b"*") > _ALIASES and len(_ALIAS.findall(text)) > _ALIASES:
         raise _bad(file, line, "invalid YAML/JSON", why="it refers to its own parts too often")
     try:
-        return yaml.load(text, Loader=_LOADER)  # noqa: S506  the safe loader, in C
+        return _parsed(text)
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark
         place = line + (mark.line if mark else 0)

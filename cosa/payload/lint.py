@@ -26,6 +26,7 @@ _RESERVED = ("image-references", "release-metadata")
 _PLACEHOLDER = re.compile(
     rb"placeholder\.url\.oc\.will\.replace\.this\.org[^\s\"']*|0\.0\.1-snapshot(?=\W|\Z)"
 )
+_MARKS = (b"placeholder.url.oc.will", b"0.0.1-snapshot")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def _references(release: Release) -> Iterator[Finding]:
 
 
 def _placeholders(file: File) -> Iterator[Finding]:
+    if not any(mark in file.data for mark in _MARKS):
+        return
     for match in _PLACEHOLDER.finditer(file.data):
         line = file.data.count(b"\n", 0, match.start()) + 1
         column = match.start() - file.data.rfind(b"\n", 0, match.start())

@@ -53,6 +53,9 @@ def image_rewriter(
     pattern = re.compile(_IMAGE_START + names + _IMAGE_END, re.ASCII)
 
     def rewrite(data: bytes) -> bytes:
+        # Few manifests name images, and looking is far cheaper than matching.
+        if not any(source in data for source in sources):
+            return data
         return pattern.sub(lambda m: m[1] + sources[m[2]].encode() + m[3], data)
 
     return rewrite
@@ -92,7 +95,10 @@ def version_rewriter(
             raise refused("empty-version", f"{origin}: empty version references are not allowed")
         return found[1] + _version_of(key, components, origin).encode() + found[3]
 
-    return lambda data: _VERSION.sub(replacement, data)
+    def rewrite(data: bytes) -> bytes:
+        return _VERSION.sub(replacement, data) if b"0.0.1-snapshot" in data else data
+
+    return rewrite
 
 
 def _version_of(key: str, components: Mapping[str, Iterable[Component]], origin: str) -> str:
