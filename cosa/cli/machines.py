@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command(
     group="Machines",
-    iterable=["add_disk"],
+    iterable=["add_disk", "add_ignition"],
     short={
         "ignition": "i", "butane": "B", "exec": "x", "memory": "m", "add_disk": "D", "console": "c",
         "usernet": "U",
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
         "ignition": "FILE", "butane": "FILE", "exec": "COMMAND", "memory": "MIB",
         "add_disk": "SIZE", "kargs": "ARGS", "firmware": "bios|uefi|uefi-secure",
         "qemu_image": "FILE", "build": "ID", "output": "DIR", "smp": "N",
+        "firstbootkargs": "ARGS", "additional_nics": "N", "console_to_file": "FILE",
+        "add_ignition": "autologin|autoresize|noautoupdate",
     },
     help={
+        "firstbootkargs": "append to the first boot's command line only",
+        "additional-nics": "network cards beside the first one; at most 16",
+        "auto-cpus": "as many processors as here (what happens without --smp)",
+        "add-ignition": "upstream's ready-made configs: noautoupdate; the others always hold",
+        "console-to-file": "the serial console also under this name",
         "ignition": "Ignition config of the machine",
         "butane": "Butane config of the machine",
         "exec": "run a command and end with its exit status, instead of a shell",
@@ -56,7 +63,12 @@ def run(
     firmware: str = "bios",
     console: bool = False,
     usernet: bool = False,
-    devshell: bool = False,  # noqa: ARG001  upstream's word for what we always do
+    firstbootkargs: str = "",
+    additional_nics: int = 0,
+    add_ignition: list[str] | None = None,
+    console_to_file: str = "",
+    auto_cpus: bool = False,  # noqa: ARG001  upstream's word for what we always do
+    devshell: bool = False,  # noqa: ARG001  the same
     qemu_image: str = "",
     build: str = "",
     output: str = "",
@@ -70,11 +82,13 @@ def run(
     image = image_of(qemu_image, build)
     spec = MachineSpec(
         image=image,
-        ignition=_config(ignition, butane),
+        ignition=_ready_made(_config(ignition, butane), add_ignition or []),
         firmware=firmware_of(firmware),
         memory=memory,
         cpus=smp or parallel.jobs(),
         kargs=tuple(kargs.split()),
+        firstboot_kargs=firstbootkargs,
+        nics=_nics(additional_nics),
         disks=tuple(parse_disk(text) for text in add_disk or ()),
         network=usernet,
         autologin=True,
@@ -84,6 +98,8 @@ def run(
     host = Host(accelerator())
     events.note(f"image {image}")
     with Machine.boot(spec, folder, host, login=not console, interactive=console) as machine:
+        if console_to_file:
+            _follow(machine.console.path, Path(console_to_file))
         if console:
             machine.wait_end()
             return 0
@@ -109,6 +125,42 @@ def image_of(qemu_image: str, build: str) -> Path:
             )
         return path
     return Workdir(settings().workdir).plain_image("qemu", build)
+
+
+def _ready_made(config: Config | None, names: list[str]) -> Config | None:
+    """The config with upstream's ready-made ones; a login on the console is there anyway."""
+    from cosa.cli.parse import usage_error
+    from cosa.tools import butane
+
+    unknown = set(names) - {"autologin", "autoresize", "noautoupdate"}
+    if unknown:
+        raise usage_error("option-value", f"--add-ignition knows no {', '.join(sorted(unknown))}")
+    if "noautoupdate" not in names:
+        return config
+    path = "/etc/zincati/config.d/90-disable-auto-updates.toml"
+    source = butane.data_url("[updates]\nenabled = false\n")
+    ours: Config = {
+        "ignition": {"version": "3.0.0"},
+        "storage": {"files": [{"path": path, "mode": 0o644, "contents": {"source": source}}]},
+    }
+    return butane.combined(ours, config)
+
+
+def _nics(count: int) -> int:
+    from cosa.cli.parse import usage_error
+
+    if not 0 <= count <= 16:
+        raise usage_error("option-value", "--additional-nics takes 0 to 16")
+    return count
+
+
+def _follow(console: Path, target: Path) -> None:
+    """Make `target` another name of the console's file; it goes on growing."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(console, target)
+    except OSError:  # another file system
+        target.symlink_to(console.absolute())
 
 
 def _config(ignition: str, butane: str) -> Config | None:
