@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import threading
 import time
@@ -16,6 +18,7 @@ from cosa.core.errors import CosaError, ExitClass
 from cosa.core.run import end, start
 
 SAMPLE_SECONDS = 0.2
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def measure(
     argv: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Cost:
     """Run a command to its end, output to `log`. Raises `bench/failed` if it ends badly."""
+    _adopt_orphans()
     before = _children_cpu()
     began = time.monotonic()
     with log.open("wb") as out:
@@ -49,6 +53,7 @@ def measure(
             done.set()
             watcher.join()
             end(process)
+            _reap_orphans()
     if status:
         tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-20:])
         raise CosaError(
@@ -56,6 +61,17 @@ def measure(
             fix=f"the whole output is in {log}", exit_class=ExitClass.STEP,
         )  # fmt: skip
     return Cost(time.monotonic() - began, _children_cpu() - before, peak[0])
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of processes whose parent ended before them: their time counts, too."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap_orphans() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _watch(pid: int, peak: list[int], done: threading.Event) -> None:

@@ -21,6 +21,9 @@ from cosa.payload.source import Source
 from cosa.tools.registry import Client
 
 
+_WARNINGS = 20  # shown at most
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line asks of a new release."""
@@ -140,14 +143,19 @@ def _mirrored(image: Image, mirror: str) -> Image:
 def _judge(findings: Sequence[lint.Finding], *, strict: bool) -> None:
     """Findings are warnings, unless they make the release unusable or `strict` was asked."""
     problems = Problems()
+    warned = 0
     for finding in findings:
         if finding.fatal or strict:
             problems.add(
                 finding.code, finding.what, finding.where, why=finding.why, fix=finding.fix
             )
-        else:
+            continue
+        warned += 1
+        if warned <= _WARNINGS:
             place = f"{finding.where}: " if finding.where else ""
             events.warn(f"{place}{finding.what}")
+    if warned > _WARNINGS:
+        events.warn(f"and {warned - _WARNINGS} more; `cosa payload lint` shows them all")
     problems.raise_if_any("the release has faults that would show in clusters only")
 
 
