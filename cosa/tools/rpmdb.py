@@ -16,13 +16,14 @@ import rpm
 
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools.rpmfile import quiet, read_header
+from cosa.tools.rpmheader import sound
 
 
 def install_order(rpms: Mapping[str, Path], scratch: Path) -> list[str]:
     """The names (keys of `rpms`) in the order in which rpm would install the files."""
     transaction = _transaction(scratch, "order")
     for name, path in rpms.items():
-        with path.open("rb") as file:
+        with path.open("rb") as file, sound(path.name):
             transaction.addInstall(read_header(file, path), name, "i")
     with quiet():
         transaction.order()
@@ -43,7 +44,7 @@ def write(
     transaction = _transaction(scratch, "write", out)
     transaction.initDB()
     for path in rpms:
-        with path.open("rb") as file:
+        with path.open("rb") as file, sound(path.name):
             transaction.addInstall(read_header(file, path), str(path), "i")
     transaction.setFlags(
         rpm.RPMTRANS_FLAG_JUSTDB | rpm.RPMTRANS_FLAG_NOSCRIPTS | rpm.RPMTRANS_FLAG_NOTRIGGERS

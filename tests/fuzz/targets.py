@@ -49,7 +49,7 @@ from cosa.pipeline import record, validate  # noqa: E402
 from cosa.pipeline.workdir import Workdir  # noqa: E402
 from cosa.standin import control as deb822  # noqa: E402
 from cosa.standin.convert import convert  # noqa: E402
-from cosa.tools import gpg, gpt, ostree, repofile, repos, solver  # noqa: E402
+from cosa.tools import gpg, gpt, ostree, repofile, repos, rpmdb, solver  # noqa: E402
 from cosa.tools.rpmfile import RpmReader  # noqa: E402
 
 ROOT = HERE.parents[2]
@@ -97,6 +97,13 @@ def import_rpm(data: bytes, folder_: Path) -> None:
         )
     finally:
         writer.close()
+
+
+def order_rpm(data: bytes, folder_: Path) -> None:
+    """What comes after the import: librpm's own reading of the header."""
+    read_rpm(data, folder_)
+    (folder_ / "scratch").mkdir()
+    rpmdb.install_order({"x": folder_ / "x.rpm"}, folder_ / "scratch")
 
 
 # Debian packages
@@ -548,6 +555,7 @@ def all_targets() -> dict[str, Target]:
     rows = [
         Target("rpm", read_rpm, lambda draw: draw(rpms()) if draw(st.integers(0, 3)) else draw(damaged(good_rpms()))),
         Target("rpm-import", import_rpm, lambda draw: draw(rpms())),
+        Target("rpm-order", order_rpm, lambda draw: draw(rpms())),
         Target("deb", read_deb, make_deb),
         Target("deb-control", read_control, _bytes(CONTROL, DEB_WORDS)),
         Target("treefile-yaml", read_treefile, _document(TREEFILES, TREE_KEYS, yaml=True)),
