@@ -20,7 +20,6 @@ from cosa.payload.imagestream import Tag, parse
 from cosa.payload.source import Source
 from cosa.tools.registry import Client
 
-
 _WARNINGS = 20  # shown at most
 
 
