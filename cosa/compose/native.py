@@ -46,6 +46,7 @@ def compose(job: ComposeJob) -> Commit:
 
     Raises what the stages raise; nothing of a failed compose stays but caches.
     """
+    trouble.need_ids()
     with trouble.full_disk(job.cache, job.target_repo):
         job.cache.mkdir(parents=True, exist_ok=True)
         job.scratch.mkdir(parents=True, exist_ok=True)

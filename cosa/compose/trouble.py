@@ -1,4 +1,4 @@
-"""A full disk, whoever noticed: our own code, a library, or a program in the sandbox."""
+"""Troubles of the machine, said once: too few rights, or a full disk, whoever noticed it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from cosa.core.errors import CosaError, ExitClass
 _SAYINGS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 
+# Up to nobody's number.
+_IDS = 65535
+
+
 @contextmanager
 def full_disk(*places: Path) -> Iterator[None]:
     """Turn every sign of a full disk into one error, `env/disk-full`; anything else passes."""
@@ -29,6 +33,34 @@ def full_disk(*places: Path) -> Iterator[None]:
         if err.code == "env/disk-full" or not any(saying in said for saying in _SAYINGS):
             raise
         raise _full(places, said.strip()) from err
+
+
+def need_ids(uid_map: Path = Path("/proc/self/uid_map")) -> None:
+    """Refuse to start where files cannot be given to the users of the tree.
+
+    Root of a user namespace is root enough. Raises `env/not-root` or `env/few-ids`.
+    """
+    fix = (
+        "run it through bin/cosa, for which podman without root is enough, or as root of a user "
+        "namespace: unshare --map-root-user --map-auto --mount cosa ..."
+    )
+    if os.geteuid() != 0:
+        raise CosaError(
+            "env/not-root",
+            "composing needs root, if only of a user namespace",
+            why="files of the tree get owners of their own, and programs of the tree run in it",
+            fix=fix,
+            exit_class=ExitClass.ENVIRONMENT,
+        )
+    known = sum(int(line.split()[2]) for line in uid_map.read_text().splitlines())
+    if known < _IDS:
+        raise CosaError(
+            "env/few-ids",
+            f"only {known} user ids are mapped here, {_IDS} are needed",
+            why="files of the tree could not be given to their owners",
+            fix=f"give the user a range in /etc/subuid and /etc/subgid, and {fix}",
+            exit_class=ExitClass.ENVIRONMENT,
+        )
 
 
 def _full(places: tuple[Path, ...], why: str) -> CosaError:

@@ -1,6 +1,7 @@
 """The native engine with real RPMs, OSTree and bubblewrap: a tree of a few small packages."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,40 @@ from composeworld import TREEFILE, fsck, job_of, listing, run, text_of
 from cosa.compose.native import compose
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools import ostree
+
+RUN = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+import composeworld
+from pathlib import Path
+from cosa.core.errors import CosaError
+try:
+    print(composeworld.run(Path(sys.argv[3]), [Path(name) for name in sys.argv[4:]])[1].checksum)
+except CosaError as err:
+    print(err.code, err.exit_class)
+    print(err, file=sys.stderr)
+"""
+
+
+def composing(folder, rpms):
+    """The command of a compose in a process of its own."""
+    here = Path(__file__).parent
+    return [sys.executable, "-c", RUN, here, here.parents[2], folder, *rpms]
+
+
+def test_the_database_is_what_the_trees_rpm_reads(room, maker):
+    def rpms(backend):
+        files = {"/usr/lib/rpm/macros": f"%_db_backend {backend}\n"}
+        return [maker.base, maker.rpm(f"rpm-{backend}", files=files)]
+
+    job, commit = run(room, rpms("ndb"))
+    assert "Packages.db" in listing(job, commit, "/usr/share/rpm")
+    assert run(room / "again", rpms("ndb"))[1].checksum == commit.checksum
+    with pytest.raises(CosaError) as caught:
+        run(room, rpms("bdb"))
+    assert caught.value.code == "compose/rpmdb"
+    host = run(room, rpms("bdb"), TREEFILE + "rpmdb: host\n")
+    assert "rpmdb.sqlite" in listing(*host, "/usr/share/rpm")
 
 
 def test_the_same_commit_anywhere_and_at_any_parallelism(room, maker, monkeypatch):
@@ -110,41 +145,6 @@ def test_overrides_win_and_count(room, maker):
     assert before["rpmostree.inputhash"] != after["rpmostree.inputhash"]
 
 
-RUN = """
-import sys
-sys.path[:0] = sys.argv[1:3]
-import composeworld
-from pathlib import Path
-from cosa.core.errors import CosaError
-try:
-    composeworld.run(Path(sys.argv[3]), [Path(name) for name in sys.argv[4:]])
-except CosaError as err:
-    print(err.code, err.exit_class)
-    print(err, file=sys.stderr)
-"""
-
-
-def composing(folder, rpms):
-    """The command of a compose in a process of its own."""
-    here = Path(__file__).parent
-    return [sys.executable, "-c", RUN, here, here.parents[2], folder, *rpms]
-
-
-def test_the_database_is_what_the_trees_rpm_reads(room, maker):
-    def rpms(backend):
-        files = {"/usr/lib/rpm/macros": f"%_db_backend {backend}\n"}
-        return [maker.base, maker.rpm(f"rpm-{backend}", files=files)]
-
-    job, commit = run(room, rpms("ndb"))
-    assert "Packages.db" in listing(job, commit, "/usr/share/rpm")
-    assert run(room / "again", rpms("ndb"))[1].checksum == commit.checksum
-    with pytest.raises(CosaError) as caught:
-        run(room, rpms("bdb"))
-    assert caught.value.code == "compose/rpmdb"
-    host = run(room, rpms("bdb"), TREEFILE + "rpmdb: host\n")
-    assert "rpmdb.sqlite" in listing(*host, "/usr/share/rpm")
-
-
 def test_killed_in_the_middle(room, maker):
     nap = maker.rpm("nap", "%post\nsleep 1")
     job = job_of(room / "w", [maker.base, nap])
@@ -163,6 +163,71 @@ def test_killed_in_the_middle(room, maker):
     assert ostree.has_commit(job.target_repo, commit.checksum)
     assert not list(job.scratch.iterdir())
     assert run(room / "undisturbed", [maker.base, nap])[1].checksum == commit.checksum
+
+
+NAMESPACE = """
+import os, sys
+told, go = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNS)
+    os.write(told[1], b"x")
+    os.read(go[0], 1)
+    os.setgid(0)
+    os.setuid(0)
+    os.setgroups([])
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.read(told[0], 1)
+for name in ("uid_map", "gid_map"):
+    with open(f"/proc/{child}/{name}", "w") as file:
+        file.write(sys.argv[1])
+os.write(go[1], b"x")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def readable(rpm, room):
+    """A package where everybody may read it."""
+    room.chmod(0o755)
+    return shutil.copy(rpm, room)
+
+
+def test_an_ordinary_users_namespace_gives_the_same_commit(room, maker):
+    """As podman without root sets it up: root in there is nobody special out here."""
+    have = sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    first = 100_000 if have > 200_000 else 1
+    if have < first + 65536:
+        pytest.skip("too few user ids here to give some to a namespace")
+    accounts = "echo late:x:77: >> /etc/group; echo demo:x:123:77::/:/bin/sh >> /etc/passwd"
+    rpms = [
+        maker.base,
+        maker.rpm("caps", attr="%attr(4755, root, root) %caps(cap_net_raw=ep)"),
+        maker.rpm(
+            "owned", f"%pre\n{accounts}\n%post\necho x > /usr/lib/new; chown 33:44 /usr/lib/new",
+            attr="%attr(2750, demo, late)",
+        ),
+    ]  # fmt: skip
+    job, commit = run(room / "root", rpms)
+    (room / "user").mkdir()
+    os.chown(room / "user", first, first)
+    command = composing(room / "user", [readable(rpm, room) for rpm in rpms])
+    said = subprocess.run(
+        [sys.executable, "-c", NAMESPACE, f"0 {first} 65536", *command],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.stdout == f"{commit.checksum}\n", said.stderr
+    assert listing(job, commit, "/usr/lib/owned").split()[:3] == ["-02750", "123", "77"]
+
+
+def test_without_ids_to_give_it_says_so(room, maker):
+    rpm = readable(maker.base, room)
+    room.chmod(0o777)
+    for argv, code in ((["setpriv", "--reuid=12345"], "env/not-root"),
+                       (["unshare", "--map-root-user", "--mount"], "env/few-ids")):  # fmt: skip
+        said = subprocess.run(
+            [*argv, *composing(room / code, [rpm])], capture_output=True, text=True, check=False
+        )
+        assert said.stdout == f"{code} {ExitClass.ENVIRONMENT}\n", said.stderr
 
 
 @pytest.mark.parametrize("mib", [1, 4, 8, 30])
