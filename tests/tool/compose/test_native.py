@@ -225,7 +225,7 @@ def test_without_ids_to_give_it_says_so(room, maker):
     for argv, code in ((["setpriv", "--reuid=12345"], "env/not-root"),
                        (["unshare", "--map-root-user", "--mount"], "env/few-ids")):  # fmt: skip
         said = subprocess.run(
-            [*argv, *composing(room / code, [rpm])], capture_output=True, text=True, check=False
+            [*argv, *composing(room / argv[0], [rpm])], capture_output=True, text=True, check=False
         )
         assert said.stdout == f"{code} {ExitClass.ENVIRONMENT}\n", said.stderr
 
