@@ -34,7 +34,7 @@ def stamp(image: Path, row: Platform, settings: Settings, scratch: Path, size: i
     needs). Raises `image/not-unbranded`, `mkfs/failed`, `env/disk-full`.
     """
     with fs.private_dir(scratch, "stamp") as work:
-        _stamp_boot(image, work, row.name, settings)
+        _stamp_boot(image, work, row, settings)
         if size:
             resize(image, size)
         if row.sector != gpt.SECTOR:
@@ -65,8 +65,8 @@ def _erase_backup(image: Path) -> None:
         file.truncate(size)
 
 
-def _stamp_boot(image: Path, work: Path, name: str, table: Settings) -> None:
-    settings = table.get(name, PlatformSettings())
+def _stamp_boot(image: Path, work: Path, row: Platform, table: Settings) -> None:
+    settings = table.get(row.name) or table.get(row.ignition_id) or PlatformSettings()
     boot = gpt.read(image).named("boot")
     entry = _read(image, boot.start, _ENTRY)
     if "ignition.platform.id=" in entry:
@@ -74,7 +74,7 @@ def _stamp_boot(image: Path, work: Path, name: str, table: Settings) -> None:
             "image/not-unbranded", f"{image} is the disk of some platform already",
             why="platforms are made from the unbranded disk", exit_class=ExitClass.STEP,
         )  # fmt: skip
-    kargs = (f"ignition.platform.id={name}", *settings.kernel_arguments)
+    kargs = (f"ignition.platform.id={row.ignition_id}", *settings.kernel_arguments)
     files = {
         _ENTRY: with_kargs(entry, kargs),
         _CONSOLE: bootloader.replace_console(

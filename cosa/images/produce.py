@@ -57,6 +57,7 @@ def produce(raw: Path, order: Order, scratch: Path) -> dict[str, Image]:
             return image
 
         made = parallel.each(one, order.platforms, jobs)
+        raw.unlink(missing_ok=True)
     return dict(zip((row.name for row in order.platforms), made, strict=True))
 
 

@@ -19,7 +19,8 @@ class Platform:
     (empty: nothing). `skip_compression` marks artefacts that are compressed
     already. `sector` is the logical sector in bytes. Disks have the size
     image.yaml gives where `cloud_size` is true, but `own_gib` where that is set;
-    others that of their content. `missing` says why this version cannot make it.
+    others that of their content. `same_as` names the platform Ignition knows it as,
+    where that is another. `missing` says why this version cannot make it.
     """
 
     name: str
@@ -32,21 +33,25 @@ class Platform:
     sector: int = 512
     cloud_size: bool = True
     own_gib: int = 0
+    same_as: str = ""
     missing: str = ""
+
+    @property
+    def ignition_id(self) -> str:
+        """What stands behind `ignition.platform.id=`."""
+        return self.same_as or self.name
 
 
 def _arches(letters: str) -> tuple[str, ...]:
     return tuple(_LETTERS[letter] for letter in letters)
 
 
-def _qcow2(name: str, arches: str, *, own_gib: int = 0, missing: str = "") -> Platform:
-    return Platform(name, _arches(arches), "qcow2", "qcow2", own_gib=own_gib, missing=missing)
+def _qcow2(name: str, arches: str, *, own_gib: int = 0) -> Platform:
+    return Platform(name, _arches(arches), "qcow2", "qcow2", own_gib=own_gib)
 
 
-def _raw(name: str, arches: str, *, cloud_size: bool = True, sector: int = 512) -> Platform:
-    return Platform(
-        name, _arches(arches), "raw", "raw", cloud_size=cloud_size, sector=sector
-    )  # fmt: skip
+def _raw(name: str, arches: str) -> Platform:
+    return Platform(name, _arches(arches), "raw", "raw")
 
 
 def _packed(name: str, arches: str, suffix: str, fmt: str, missing: str = "") -> Platform:
@@ -68,9 +73,14 @@ _TABLE = (
     Platform(
         "nutanix", _arches("X"), "qcow2", "qcow2", compressed=True, skip_compression=True
     ),
-    _qcow2("qemu-secex", "S", missing="Secure Execution images are sealed on an s390x machine"),
-    _raw("metal", "XAPSR", cloud_size=False),
-    _raw("metal4k", "XAPSR", cloud_size=False, sector=4096),
+    Platform(
+        "qemu-secex", _arches("S"), "qcow2", "qcow2", same_as="qemu",
+        missing="Secure Execution images are sealed on an s390x machine",
+    ),
+    Platform("metal", _arches("XAPSR"), "raw", "raw", cloud_size=False),
+    Platform(
+        "metal4k", _arches("XAPSR"), "raw", "raw", cloud_size=False, sector=4096, same_as="metal"
+    ),
     _raw("applehv", "XA"),
     _raw("hetzner", "XA"),
     _raw("vultr", "X"),

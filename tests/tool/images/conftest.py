@@ -19,6 +19,7 @@ from cosa.images.packs import Facts
 from cosa.images.produce import Image, Order, produce
 from cosa.model.imagespec import ImageSpec, PlatformSettings
 from cosa.model.platforms import PLATFORMS, possible
+from cosa.tools import gpt
 
 OSNAME = "small"
 EPOCH = 1_700_000_000
@@ -139,6 +140,16 @@ def images(raw: Path, out: Path, names: Sequence[str] = ()) -> dict[str, Image]:
 
 
 @pytest.fixture(scope="session")
+def made(source: Source, room: Path) -> dict[str, Image]:
+    """Images of all platforms, made one after the other from one working disk."""
+    folder = room / "made"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COSA_JOBS", "1")
+        return images(build(source, folder / "disk.raw"), folder)
+
+
+@pytest.fixture(scope="session")
 def raw(source: Source, room: Path) -> Path:
     return build(source, room / "disk.raw")
 
@@ -151,6 +162,13 @@ class Inode:
     mode: int
     links: int
     flags: int
+
+
+def boot_file(image: Path, path: str, sector: int = 512) -> str:
+    """A text on the boot partition of a raw disk."""
+    offset = gpt.read(image, sector).named("boot").start
+    argv = ["debugfs", "-R", f"cat {path}", f"{image}?offset={offset}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 def inodes(image: Path, offset: int, paths: list[str]) -> list[Inode]:
