@@ -22,7 +22,7 @@ from cosa.compose.pkgindex import Entry, PackageIndex
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools import ostree
 from cosa.tools.rpmfile import PayloadEntry, RpmReader
-from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, sound, text
+from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, refuse, sound, text
 
 # Part of every cached import's identity: raise it whenever an import comes out differently.
 VERSION = 4
@@ -77,8 +77,11 @@ def import_rpm(
         },
     )
     # No transaction: many workers do this at once, and no ref is set here.
-    commit = repo.write_commit(_tree(repo, index), metadata, timestamp=built)
-    return commit, index
+    try:
+        tree = _tree(repo, index)
+    except ostree.error() as err:
+        refuse("rpm/path", path.name, f"its paths do not fit together ({err})")
+    return repo.write_commit(tree, metadata, timestamp=built), index
 
 
 def cached(repo: ostree.Repo, commit: str, digest: str, options: Options) -> PackageIndex | None:

@@ -20,6 +20,7 @@ MAX_HEADER = 1 << 16  # bytes of a long name or a PAX header
 MAX_FILE = (1 << 32) - 1  # what a cpio newc entry can hold
 MAX_TOTAL = 1 << 34
 MAX_MEMBERS = 1_000_000
+_QUOTED = 300  # characters of a message
 _DECIMAL = re.compile(rb"-?\d{1,18}(?:\.\d{0,18})?")
 CHUNK = 1 << 20
 
@@ -212,6 +213,7 @@ def _text(raw: bytes) -> str:
 
 def bad(what: str) -> CosaError:
     """The error for an archive that should not be trusted."""
+    what = what if len(what) <= _QUOTED else f"{what[:_QUOTED]}..."
     return CosaError(
         "standin/bad-archive", f"the archive is refused: {what}", exit_class=ExitClass.UNTRUSTED
     )

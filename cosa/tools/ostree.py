@@ -333,6 +333,12 @@ def byte_variant(data: bytes) -> Any:
     )
 
 
+def error() -> type[Exception]:
+    """What libostree raises where this module does not say it in our words."""
+    glib_error: type[Exception] = _gi()[1].Error
+    return glib_error
+
+
 def module() -> ModuleType:
     """The module of libostree itself, for constants."""
     module_: ModuleType = _gi()[0]

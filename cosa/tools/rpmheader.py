@@ -135,21 +135,27 @@ def _paths(header: rpm.hdr) -> list[str]:
 
 
 def check_paths(files: Sequence[RpmFile], what: str) -> None:
-    """Refuse paths that leave the root, by `..` or through a symlink of the same package."""
-    links = {file.path for file in files if stat.S_ISLNK(file.mode)}
+    """Refuse paths that leave the root, by `..` or through a symlink of the same package.
+
+    Nor may one lead through anything else that is no folder.
+    """
+    links = {
+        f.path: f for f in files if stat.S_ISLNK(f.mode) or not (stat.S_ISDIR(f.mode) or f.is_ghost)
+    }
     for file in files:
         pure = PurePosixPath(file.path)
         parts = file.path.split("/")
         if (
             not file.path.startswith("/") or ".." in parts or "." in parts or "" in parts[1:-1]
+            or (file.path.endswith("/") and not (file.path == "/" and stat.S_ISDIR(file.mode)))
             or any(ord(char) < 32 for char in file.path)
         ):  # fmt: skip
             refuse("rpm/path", what, f"its path {file.path!r} would leave the root")
-        through = links.intersection(str(parent) for parent in pure.parents)
-        if through:
-            refuse(
-                "rpm/path", what, f"its path {file.path!r} leads through the link {min(through)!r}"
-            )
+        for parent in map(str, pure.parents):
+            if parent in links:
+                kind = "link" if stat.S_ISLNK(links[parent].mode) else "file"
+                why = f"its path {file.path!r} leads through the {kind} {parent!r}"
+                refuse("rpm/path", what, why)
 
 
 def list_scriptlets(header: rpm.hdr) -> Iterator[Scriptlet]:

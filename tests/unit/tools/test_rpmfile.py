@@ -104,6 +104,7 @@ def test_truncated_payload(cut: int, error: type[Exception]) -> None:
         [file("/usr/\n")],
         [file("/usr/l", LNK, linkto="/etc"), file("/usr/l/passwd")],
         [file("/l", LNK, linkto="/"), file("/l/a/b/c")],
+        [file("/usr/a"), file("/usr/a/b")],
     ],
 )
 def test_paths_that_leave_the_root(paths: list[RpmFile]) -> None:
