@@ -83,18 +83,18 @@ def check(found: Sequence[Need], freeable: Callable[[], Sequence[str]]) -> None:
     for need in found:
         by_device.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
     for group in by_device.values():
-        folder = _existing(group[0].folder)
+        folder = min((_existing(need.folder) for need in group), key=lambda path: len(path.parts))
         usage = os.statvfs(folder)
         free = usage.f_bavail * usage.f_frsize
         total = sum(need.size for need in group)
         if free < total:
             parts = [f"{fs.mib(need.size)} for {need.purpose}" for need in group if need.size]
-            ways = list(freeable())
+            ways = [f"{way}, or" for way in freeable()]
             raise CosaError(
                 "env/disk-full",
                 f"the build needs {fs.mib(total)} below {folder}, only {fs.mib(free)} are free",
                 why="; ".join(parts),
-                fix="\n".join([*ways, "or choose another place with --workdir"]),
+                fix="\n".join([*ways, "choose another place with --workdir"]),
                 exit_class=ExitClass.ENVIRONMENT,
             )
 

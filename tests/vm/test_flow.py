@@ -110,6 +110,11 @@ def test_an_edit_of_the_image_definition_counts(workdir):
     assert json.loads(info.stdout)["virtual-size"] == 11 << 30
 
 
+def test_made_again_to_the_bit(workdir):
+    """From the build's own records, with empty caches, in another folder."""
+    assert "made again: the same to the bit" in cosa(workdir, "rebuild").stdout
+
+
 def test_two_at_once(workdir):
     override(workdir, "two at once")
     first = subprocess.Popen(

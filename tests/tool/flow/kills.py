@@ -1,7 +1,8 @@
 """Kill cosa at random instants and look at what it leaves: `python3 kills.py --kills 200`.
 
-SIGKILL reaches fetch, build, the making of one more image, and prune, at instants spread evenly
-over how long each takes, with warm and with cold caches, on the small OS of tests/smallos.py.
+SIGKILL reaches fetch, build, the making of one more image, prune and cache prune, at instants
+spread evenly over how long each works (the start of Python is left out), with warm and with cold
+caches, on the small OS of tests/smallos.py.
 After every kill: all builds listed before are there with the bytes meta.json names, both OSTree
 repositories pass fsck, nothing we started lives on, nothing is mounted. Then the same command
 again, without help: it must succeed, and leave no temporary file in the working directory, the
@@ -16,9 +17,11 @@ from __future__ import annotations
 import argparse
 import collections
 import hashlib
+import itertools
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -32,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from smallos import SmallOS
 
 # Where a command spends its time is where it is killed more often.
-WEIGHTS = {"fetch": 2, "build": 5, "image": 3, "prune": 2}
+WEIGHTS = {"fetch": 2, "build": 5, "image": 3, "prune": 2, "cache": 1}
 KINDS = tuple(kind for kind, weight in WEIGHTS.items() for _ in range(weight))
 EPOCH = "1700000000"
 
@@ -74,12 +77,25 @@ class Trial:
             return ["fetch"]
         if kind == "build":
             return ["build", "--skip-prune"]
+        if kind == "cache":
+            self.change()
+            self.run("build", "ostree", "--skip-prune")
+            self.age()
+            return ["cache", "prune", "--unused-for", "1d"]
         if kind == "prune":
             self.copy_builds(4 - len(self.listed()))
             return ["prune", "--keep-last-n", "2"]
         self.change()
         self.run("build", "ostree", "--skip-prune")
         return ["build", "qemu", "--skip-prune"]
+
+    def age(self) -> None:
+        """Let everything in the caches look unused for days."""
+        then = time.time() - 5 * 86400
+        for folder in (self.small.cache, self.workdir / "cache", self.workdir / "tmp/repo/objects"):
+            for path in folder.rglob("*"):
+                if not path.is_symlink():
+                    os.utime(path, (then, then))
 
     def copy_builds(self, count: int) -> None:
         """More builds to prune, as hard links of the latest: older ones, as it stays the latest."""
@@ -137,13 +153,14 @@ class Trial:
         process = subprocess.Popen(
             self.command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment(),
         )  # fmt: skip
-        # Before its first event a command has only loaded Python.
-        time.sleep(0.8 * self.start + max(0.0, self.durations[kind] - 0.8 * self.start) * at)
+        # Before its first event a command has only loaded Python; some have none.
+        select.select([process.stderr], [], [], 0.9 * self.start)
+        time.sleep(max(0.05, self.durations[kind] - self.start) * at)
         process.send_signal(signal.SIGKILL)
         said = process.stderr.read().decode("utf-8", "replace")
         if process.wait() == -signal.SIGKILL:
             self.killed[kind] += 1
-            self.in_step[last_step(said)] += 1
+            self.in_step[last_step(said) if said else kind] += 1
         title = f"{' '.join(words)}{' (cold)' if cold else ''} killed at {at:.3f}"
         # Pruning is there to remove builds: those still listed must be whole.
         self.look(title, before if kind != "prune" else [])
@@ -284,15 +301,17 @@ def trial(root: Path, kills: int, seed: int) -> dict:
     small.init(this.workdir)
     began = time.monotonic()
     this.durations["build"] = this.run("build", "--skip-prune")
-    for kind in ("fetch", "image", "prune"):
+    this.start = this.run("list")
+    for kind in ("fetch", "image", "prune", "cache"):
         this.durations[kind] = this.run(*this.prepare(kind, cold=False))
     # Evenly over the kinds and over each one's duration: chance alone leaves gaps.
     plan = [(KINDS[n % len(KINDS)], (n // len(KINDS) + this.dice.random())) for n in range(kills)]
-    this.start = this.run("list")
     rounds = -(-kills // len(KINDS))
     this.dice.shuffle(plan)
     try:
-        for number, (kind, at) in enumerate(plan):
+        for number, (kind, at) in enumerate(itertools.cycle(plan)):
+            if sum(this.killed.values()) == kills:
+                break
             cold = this.dice.random() < 0.3
             this.kill_one(kind, cold, at / rounds)
             if number % 20 == 19:
