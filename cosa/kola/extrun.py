@@ -179,6 +179,7 @@ class Runner:
         minutes = test.meta.timeout_min or (SHARED_TIMEOUT if shared else TIMEOUT)
         self.limit = minutes * 60 * self._factor
         self._until = started + self.limit
+        self._reboots = 0
 
     @property
     def checks(self) -> bool:
@@ -267,6 +268,7 @@ class Runner:
     def _reboot(self, asked: Asked) -> None:
         machine, soft = self.machine, not asked.reboot
         mark = asked.reboot or asked.soft_reboot
+        self._reboots += 1
         events.note(f"{'soft ' if soft else ''}reboot, mark {mark!r}")
         before, kernels = Life.of(machine), machine.console.boots
         # sshd first: nobody shall log in to a system that is going down.
@@ -288,7 +290,13 @@ class Runner:
         """The test's own output, from the journal, beside the console."""
         unit = f" _SYSTEMD_UNIT={quote(self.test.unit)}" if self.test.number else ""
         identifier = quote(f"kola-runext-{self.test.base}")
-        text = self._epilogue(f"journalctl -q --no-pager -t {identifier}{unit}")
+        # The guest's own journal may lack boots that ended badly; what was sent to us has them.
+        command = f"journalctl -q --no-pager -t {identifier}{unit}"
+        text = "" if self._reboots else self._epilogue(command)
+        if not text:
+            sign = f" kola-runext-{self.test.base}["
+            lines = self.machine.journal().splitlines()
+            text = "\n".join(line for line in lines if sign in line or line == "-- Reboot --")
         if text:
             (self.machine.folder / f"{self.test.name}.txt").write_text(text + "\n")
 
