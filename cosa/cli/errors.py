@@ -16,6 +16,7 @@ from cosa.cli.settings import settings
 from cosa.core import fs
 from cosa.core.errors import CosaError, ExitClass, Problem, Where
 
+_WHAT, _WHY = 600, 2400  # characters shown of a line; a command to paste may be long
 _RED, _BOLD, _DIM, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -103,7 +104,8 @@ def render(err: CosaError, *, colour: bool = False) -> str:
     paint = Painter(colour=colour)
     head = paint(_RED + _BOLD, "error")
     if len(err.problems) > 1:
-        lines = [f"{head}: {paint(_BOLD, clean(err.what))} ({len(err.problems)} problems)"]
+        what = _cut(clean(err.what), _WHAT)
+        lines = [f"{head}: {paint(_BOLD, what)} ({len(err.problems)} problems)"]
         for problem in err.problems:
             lines += ["", *_problem(problem, paint)]
         return "\n".join(lines)
@@ -114,7 +116,7 @@ def render(err: CosaError, *, colour: bool = False) -> str:
 
 def _problem(problem: Problem, paint: Painter) -> list[str]:
     place = f"{problem.where}: " if problem.where else ""
-    lines = [f"{clean(place)}{paint(_BOLD, clean(problem.what))}"]
+    lines = [f"{clean(place)}{paint(_BOLD, _cut(clean(problem.what), _WHAT))}"]
     if problem.where:
         lines += _excerpt(problem.where, paint)
     if problem.why:
@@ -125,8 +127,13 @@ def _problem(problem: Problem, paint: Painter) -> list[str]:
     return lines
 
 
+def _cut(text: str, limit: int) -> str:
+    """A line of bearable length: what a hostile file has in it has no end."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
+
+
 def _labelled(label: str, text: str) -> list[str]:
-    first, *others = clean(text).splitlines() or [""]
+    first, *others = (_cut(line, _WHY) for line in clean(text).splitlines() or [""])
     return [f"  {label:<6} {first}", *(f"         {line}" for line in others)]
 
 

@@ -30,8 +30,8 @@ MEMORY = 256 << 20  # growth of the process's peak by one input
 # Codes that a hostile input must not lead to: they blame the machine, or us.
 _NOT_THE_INPUT = re.compile(r"^(bug|env|run|busy)/")
 _CODE = re.compile(r"^[a-z][a-z0-9-]*/[a-z0-9-]+$")
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-_WORDS, _LINES = 2000, 60  # of one error as printed
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_WORDS, _LINES = 2500, 60  # of one error as printed
 
 
 @dataclass(frozen=True)

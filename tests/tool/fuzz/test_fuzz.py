@@ -69,7 +69,7 @@ def test_found_once(path: Path, box: harness.Box) -> None:
         (lambda *_: {}["x"], "KeyError"),
         (lambda *_: _say("env/disk-full", "x"), "env/disk-full"),
         (lambda *_: _say("a/b", " "), "says nothing"),
-        (lambda *_: _say("a/b", "x" * 5000), "characters"),
+        (lambda *_: _say("a/b", "x", "y\n" * 100), "lines of"),
     ],
 )
 def test_the_judge_sees(run, words: str, box: harness.Box) -> None:
@@ -82,5 +82,5 @@ def test_the_judge_sees(run, words: str, box: harness.Box) -> None:
         (box.top / "stray").unlink(missing_ok=True)
 
 
-def _say(code: str, what: str) -> None:
-    raise CosaError(code, what)
+def _say(code: str, what: str, why: str = "") -> None:
+    raise CosaError(code, what, why=why)
