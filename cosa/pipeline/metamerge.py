@@ -20,7 +20,7 @@ from typing import Any
 from cosa.core import events, fs, store
 from cosa.core.errors import CosaError, ExitClass, Problems, Where
 from cosa.model import jsonschema, schemas
-from cosa.model.meta import DELAYED, Meta
+from cosa.model.meta import DELAYED, STAMP, Meta
 
 FILE = "meta.json"
 _LOCK = ".meta.json.lock"
@@ -46,7 +46,7 @@ def save(folder: Path, meta: Meta, artefact: str = "", *, validate: bool = True)
         before = Meta.read(folder / FILE)
         if before.is_delayed and artefact:
             target = artefact_file(folder, artefact)
-            after = Meta.read(target).merge(meta) if target.exists() else meta
+            after = _after(Meta.read(target), meta) if target.exists() else meta
         else:
             target, after = folder / FILE, before.merge(meta)
         if validate:
@@ -63,7 +63,7 @@ def change(
     validate: bool = True,
 ) -> Path:
     """Change a build's metadata by a function that edits its keys in place; the file."""
-    data = Meta.read(folder / FILE).to_json()
+    data = read(folder, artefact).to_json()
     edit(data)
     return save(folder, Meta.of(data), artefact, validate=validate)
 
@@ -102,8 +102,15 @@ def finalize(folder: Path, *, keep: bool = False, validate: bool = True) -> list
 def read(folder: Path, artefact: str = "") -> Meta:
     """A build's metadata; with `artefact` also what is noted of it and not yet merged."""
     meta = Meta.read(folder / FILE)
-    extra = artefact_file(folder, artefact) if artefact else None
+    extra = artefact_file(folder, artefact) if artefact and meta.is_delayed else None
     return meta.merge(Meta.read(extra)) if extra and extra.exists() else meta
+
+
+def _after(noted: Meta, meta: Meta) -> Meta:
+    """What is noted of an artefact with a later change, whatever state that started from."""
+    if meta.stamp == noted.stamp:
+        return meta
+    return noted.merge(Meta.of(meta.to_json() | {STAMP: max(meta.stamp, noted.stamp) + 1}))
 
 
 def artefact_file(folder: Path, artefact: str) -> Path:

@@ -179,7 +179,8 @@ def test_layers_on_top_give_a_commit_of_the_tree(
         ),
         tar_of(("etc/added.conf", b"changed\n"), ("etc/resolv.conf", b"")),
     )  # fmt: skip
-    _, folder = import_image(workdir, Wanted(derived(source, tmp_path / "d.oci", *layers)))
+    image = derived(source, tmp_path / "d.oci", *layers)
+    _, folder = import_image(workdir, Wanted(image))
     meta = json.loads((folder / "meta.json").read_text())
     commit = meta["ostree-commit"]
     assert commit != source[0]
@@ -193,6 +194,9 @@ def test_layers_on_top_give_a_commit_of_the_tree(
     assert "security.capability" in ostree(workdir.repo, "ls", "-X", commit, "/usr/bin/raw")
     assert " 7 8 " in ostree(workdir.repo, "ls", commit, "/usr/lib/owned")
     about = json.loads((folder / "commitmeta.json").read_text())
+    again = Workdir(tmp_path / "again")
+    import_image(again, Wanted(image))
+    assert again.meta().ostree_commit == commit, "the same in another place"
     assert (about["synthetic"], about["ostree.linux"], about["ostree.bootable"]) == (
         True, "6.1", True,
     )  # fmt: skip

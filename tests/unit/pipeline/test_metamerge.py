@@ -73,6 +73,22 @@ def test_delayed_until_finalized(folder):
     assert "aws" in data(folder)["images"], "no longer delayed"
 
 
+def test_what_is_noted_of_an_artefact_can_change_again(folder):
+    metamerge.change(folder, lambda found: found.update({DELAYED: True}))
+    first = Meta.read(folder / "meta.json")
+    metamerge.change(folder, with_image("qemu", DISK | {"extra": 1}), "qemu")
+    metamerge.change(folder, with_image("qemu", DISK | {"path": "new"}), "qemu")
+    assert metamerge.read(folder, "qemu").to_json()["images"]["qemu"] == DISK | {"path": "new"}
+    # A writer who read before either of them.
+    data = first.to_json()
+    data["images"]["qemu"] = DISK | {"path": "newer"}
+    metamerge.save(folder, Meta.of(data), "qemu")
+    metamerge.finalize(folder, keep=True)
+    assert metamerge.read(folder, "qemu").images["qemu"].path == "newer"
+    metamerge.change(folder, with_image("qemu", DISK | {"path": "last"}), "qemu")
+    assert metamerge.read(folder, "qemu").images["qemu"].path == "last", "kept files are history"
+
+
 def test_finalize_refuses_parts_of_another_build_and_keeps_all(folder):
     metamerge.change(folder, lambda found: found.update({DELAYED: True}))
     metamerge.change(folder, with_image("qemu", DISK), "qemu")
