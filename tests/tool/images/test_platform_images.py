@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import EPOCH, OSNAME, SPEC, boot_file, program
+from diskworld import EPOCH, OSNAME, SPEC, boot_file, images, program
 
 from cosa.core import fs
 from cosa.core.errors import CosaError
@@ -285,7 +285,6 @@ def test_files_are_read_only_and_complete(made: dict[str, Image]) -> None:
 def test_a_disk_too_small_for_all_images_is_refused_beforehand(
     raw: Path, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conftest import images
 
     asked = []
 
