@@ -70,7 +70,8 @@ _SHARED = (
     ("stand-in packages", "standin/rpms/*.rpm"),
     ("Debian packages", "standin/debs/*.deb"),
     ("stand-in solutions", "standin/closures/*.json"),
-    ("saved machines", "machines/*/*"),
+    ("saved machines", "machines/machine/*"),
+    ("digests of images", "machines/digest/*"),
 )
 _LOCAL = (
     ("step results", "steps/*/*"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,11 @@ def _librepo() -> ModuleType:
             fix="run through bin/cosa, which brings every tool, or see `cosa doctor`",
             exit_class=ExitClass.ENVIRONMENT,
         ) from err
+    # What it warns of comes back as an error as well, in our words.
+    with contextlib.suppress(ImportError):
+        from gi.repository import GLib
+
+        GLib.log_set_handler("librepo", GLib.LogLevelFlags.LEVEL_MASK, lambda *_: None)
     found: ModuleType = librepo
     return found
 
