@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cosa.kola.choice import Choice
     from cosa.kola.session import Run
 
+_PROBE = 0.8  # seconds
 _DISTROS = {"fedora-coreos": "fcos", "rhcos": "rhcos", "scos": "scos"}
 
 
@@ -85,17 +86,18 @@ def run_tests(asked: Asked, **changes: Any) -> int:
 
     values = asked.values
     image = machines.image_of(values["qemu_image"], values["build"])
+    accelerator = machines.accelerator()
     wanted = replace(
         _run(asked),
         image=image.absolute(),
         output=machines.output_of(values["output"]),
         build=None if values["qemu_image"] else image.parent.absolute(),
-        accelerator=machines.accelerator(),
+        accelerator=accelerator,
         saved=None if values["cold"] else machines.saved_machines(),
         workers=kolawords.workers(values["parallel"]),
         memory=values["qemu_memory"],
         firmware=machines.firmware_of(values["qemu_firmware"]),
-        patience=1 + values["extend_timeout_percentage"] / 100,
+        patience=(1 + values["extend_timeout_percentage"] / 100) * _slowness(accelerator),
         append=_appended(values),
         primary=kolawords.primary_disk(values),
         rerun=values["rerun"],
@@ -113,6 +115,28 @@ def run_tests(asked: Asked, **changes: Any) -> int:
     if wanted.shell:
         wanted = replace(wanted, workers=1)
     return session.run(replace(wanted, **changes))
+
+
+def _slowness(accelerator: str) -> float:
+    """How much slower than the machine limits were measured on this one is, or is kept, just now.
+
+    By the time the probe guest took under TCG (0.8 s where the limits come from)
+    and by how many processes wait for each processor; between 1 and 4.
+    """
+    import os
+
+    from cosa.cli import machines
+    from cosa.core import events, parallel
+    from cosa.tools import probe
+
+    slow = 1.0
+    if accelerator == "tcg":
+        slow = (probe.accelerators(machines.saved_machines().parent).tcg or _PROBE) / _PROBE
+    waiting = os.getloadavg()[0] / parallel.jobs()
+    factor = min(4.0, max(1.0, slow, waiting / 1.5))
+    if factor > 1.1:
+        events.note(f"this machine is slow or busy: time-outs are stretched by {factor:.1f}")
+    return round(factor, 2)
 
 
 def _run(asked: Asked) -> Run:

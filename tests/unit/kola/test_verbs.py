@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from cosa.cli import kola, kolaspawn, kolaverbs, kolawords
+from cosa.core import parallel
 from cosa.core.errors import CosaError, ExitClass
+from cosa.tools import probe
 
 
 def test_check_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,3 +104,17 @@ def test_words_of_spawn() -> None:
         with pytest.raises(CosaError) as caught:
             kolaspawn.parse(words)
         assert caught.value.exit_class is ExitClass.USAGE
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "load", "expected"),
+    [("kvm", 0.1, 1.0), ("kvm", 12.0, 4.0), ("tcg", 0.0, 2.0), ("tcg", 9.0, 3.0)],
+)
+def test_a_slow_or_busy_machine_gets_more_time(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, load: float, expected: float
+) -> None:
+    found = probe.Accelerators("q", None, 1.6)
+    monkeypatch.setattr(probe, "accelerators", lambda _cache: found)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(parallel, "jobs", lambda: 2)
+    assert kola._slowness(accelerator) == expected
