@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
+from pathlib import Path
 
 from cosa.compose.tree import Tree
 from cosa.core import fs
 
 
 class Digests:
-    """Digests of a tree's files: of untouched cached objects without reading them."""
+    """Digests of a tree's files: of untouched cached objects without reading them.
 
-    def __init__(self, tree: Tree) -> None:
+    `instead` maps paths of the tree to files that are shown in their place.
+    """
+
+    def __init__(self, tree: Tree, instead: Mapping[str, Path] | None = None) -> None:
         self._tree = tree
+        self._instead = instead or {}
 
     def of(self, rel: str) -> str:
         """One value for type, mode, owner and content; empty when the path is absent."""
-        place = self._tree.path(rel)
+        place = self._instead.get(rel) or self._tree.path(rel)
         try:
             info = place.lstat()
         except OSError:

@@ -18,6 +18,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import zstandard
@@ -65,11 +66,23 @@ def names_digest(names: Iterable[str], *, hostonly: bool) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class View:
+    """The tree as dracut sees it: with the files of `instead` in place of the tree's."""
+
+    tree: Tree
+    instead: Mapping[str, Path] = field(default_factory=dict)
+
+    def digests(self) -> Digests:
+        """Digests of what dracut sees."""
+        return Digests(self.tree, self.instead)
+
+
 def first_key(
-    tree: Tree, kernel: Kernel, args: Sequence[str], packages: Sequence[PackageIndex]
+    view: View, kernel: Kernel, args: Sequence[str], packages: Sequence[PackageIndex]
 ) -> dict[str, Json]:
     """What decides which files dracut takes."""
-    digests = Digests(tree)
+    tree, digests = view.tree, view.digests()
     makers = [
         package.name for package in packages
         if any(entry.path in _DRACUT for entry in package.entries)
@@ -97,18 +110,18 @@ class Cache:
         self._store = Store(root / "steps")
         self._lists = root / "initramfs-contents"
 
-    def find(self, tree: Tree, key: Mapping[str, Json]) -> Path | None:
+    def find(self, view: View, key: Mapping[str, Json]) -> Path | None:
         """An image made from exactly this, if there is one."""
         for paths in self._remembered(key):
-            found = self._store.find("initramfs", _second_key(tree, key, paths))
+            found = self._store.find("initramfs", _second_key(view, key, paths))
             if found:
                 return found / "initramfs.img"
         return None
 
-    def keep(self, tree: Tree, key: Mapping[str, Json], image: Path) -> Path:
-        """Store an image made in `tree`; the stored file."""
-        paths = sorted(path for path in contents(image) if tree.exists(path))
-        inputs = _second_key(tree, key, paths)
+    def keep(self, view: View, key: Mapping[str, Json], image: Path) -> Path:
+        """Store an image made of what `view` shows; the stored file."""
+        paths = sorted(path for path in contents(image) if view.tree.exists(path))
+        inputs = _second_key(view, key, paths)
         with self._store.produce("initramfs", inputs) as out:
             os.link(image, out / "initramfs.img")
         lists = [paths, *(old for old in self._remembered(key) if old != paths)][:_LISTS]
@@ -129,12 +142,12 @@ class Cache:
         return self._lists / f"{step_id('initramfs-contents', key)}.json"
 
 
-def _second_key(tree: Tree, key: Mapping[str, Json], paths: Sequence[str]) -> dict[str, Json]:
-    digests = Digests(tree)
+def _second_key(view: View, key: Mapping[str, Json], paths: Sequence[str]) -> dict[str, Json]:
+    digests = view.digests()
     return {**key, "files": {path: digests.of(path) for path in paths}}
 
 
-def build(tree: Tree, kernel: Kernel, args: Sequence[str], out: Path) -> Path:
+def build(view: View, kernel: Kernel, args: Sequence[str], out: Path) -> Path:
     """Run dracut in the read-only tree; the finished image, in the folder `out`.
 
     Its times are not the build's, or a kept image would differ from one made anew.
@@ -143,7 +156,11 @@ def build(tree: Tree, kernel: Kernel, args: Sequence[str], out: Path) -> Path:
     """
     out.mkdir()
     env = sandbox.script_env(_EPOCH) | {"DRACUT_NO_MKNOD": "1"}
-    box = Sandbox(root=tree.root, layers=None, env=env, binds={"/run/cosa/out": out})
+    tree = view.tree
+    box = Sandbox(
+        root=tree.root, layers=None, env=env, binds={"/run/cosa/out": out},
+        ro_binds={f"/{rel}": place for rel, place in view.instead.items()},
+    )  # fmt: skip
     command = ["/usr/bin/dracut"]
     if "--reproducible" in (tree.read("usr/bin/dracut") or ""):
         command.append("--reproducible")

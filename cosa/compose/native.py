@@ -90,6 +90,7 @@ class _Compose:
         self.cache = importer.open_cache(job.cache / "pkgcache")
         self.store = Store(job.cache / "steps")
         self.previous = checks.previous_texts(target, job.parent)
+        self.shown: dict[str, Path] = {}
 
     def run(self) -> Commit:
         packages, plan, tree = self._assemble()
@@ -183,6 +184,7 @@ class _Compose:
     def _prepare(self, tree: Tree, packages: list[PackageIndex]) -> Kernel | None:
         """Changes that need no program, then the kernel's own index."""
         finalize.tidy(tree, self.treefile)
+        self.shown = postprocess.unversioned(tree, self.scratch)
         postprocess.prepare(tree, self.treefile, self.job.version, self.scratch / "rpmdb")
         found = kernel.settle(tree)
         if found:
@@ -221,8 +223,9 @@ class _Compose:
             return None
         args = self._dracut_args()
         cache = initramfs.Cache(self.job.cache)
-        key = initramfs.first_key(tree, found, args, packages)
-        image = cache.find(tree, key)
+        view = initramfs.View(tree, self.shown)
+        key = initramfs.first_key(view, found, args, packages)
+        image = cache.find(view, key)
         if image and name != "initramfs":
             return image
         with events.step(name) as step:
@@ -230,8 +233,8 @@ class _Compose:
                 step.reuse()
             else:
                 folder = name.replace(" ", "-")
-                built = initramfs.build(tree, found, args, self.scratch / folder)
-                image = cache.keep(tree, key, built)
+                built = initramfs.build(view, found, args, self.scratch / folder)
+                image = cache.keep(view, key, built)
             step.size = image.stat().st_size
         return image
 

@@ -20,6 +20,7 @@ from cosa.model.treefile import Treefile
 from cosa.tools import sandbox
 
 _RPMDB = "usr/share/rpm"
+_OS_RELEASE = "usr/lib/os-release"
 _BACKENDS = ("sqlite", "ndb")
 _ADD_ROOTS = ("usr/", "etc/", "bin/", "sbin/", "lib/", "lib64/")
 
@@ -94,9 +95,23 @@ def _units(tree: Tree, treefile: Treefile) -> None:
         tree.link("usr/lib/systemd/system/default.target", treefile.default_target)
 
 
+def unversioned(tree: Tree, scratch: Path) -> dict[str, Path]:
+    """Files that hold the build's version, and copies as they are before it gets into them.
+
+    dracut is shown these: an initramfs made for one version is good for the next.
+    """
+    text = tree.read(_OS_RELEASE)
+    if text is None:
+        return {}
+    place = scratch / "os-release"
+    place.write_text(text, encoding="utf-8", errors="surrogateescape")
+    place.chmod(0o644)
+    return {_OS_RELEASE: place}
+
+
 def mutate_os_release(tree: Tree, base: str, version: str) -> None:
     """Replace the base version by the build's in VERSION and PRETTY_NAME; add OSTREE_VERSION."""
-    text = tree.read("usr/lib/os-release")
+    text = tree.read(_OS_RELEASE)
     if text is None:
         raise CosaError("compose/os-release", "the tree has no usr/lib/os-release to change")
     lines = []
@@ -108,7 +123,7 @@ def mutate_os_release(tree: Tree, base: str, version: str) -> None:
             line = line.replace(base, version)  # noqa: PLW2901  the line as it will be
         lines.append(line)
     lines.append(f"OSTREE_VERSION='{version}'")
-    tree.write("usr/lib/os-release", "\n".join(lines) + "\n")
+    tree.write(_OS_RELEASE, "\n".join(lines) + "\n")
 
 
 def add_file(tree: Tree, source: Path, dest: str) -> None:
