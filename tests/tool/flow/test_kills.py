@@ -2,7 +2,7 @@
 
 import kills
 
-KILLS = 10
+KILLS = 8
 
 
 def test_killed_at_random_instants(place):
