@@ -6,6 +6,8 @@ given, never drawn.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
 import threading
@@ -68,6 +70,8 @@ def ext4_from_tar(
         "-E", options, "-d", "-", str(device), f"{size // 1024}k",
     ]  # fmt: skip
     reader, writer = os.pipe()
+    with contextlib.suppress(OSError):  # as large as users may: fewer turns of each side
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
     # Beside the disk, which is in a private folder: nothing is left behind if we are killed.
     with tempfile.NamedTemporaryFile("w", suffix=".mke2fs.conf", dir=device.parent) as config:
         config.write(_CONFIG)
