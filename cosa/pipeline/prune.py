@@ -119,8 +119,10 @@ def _remove(workdir: Workdir, doomed: Sequence[str]) -> None:
     (workdir.builds / _JOURNAL).unlink()
 
 
-def _elsewhere(workdir: Workdir, entry: Build, fetched: Builds) -> Build | None:
+def _elsewhere(workdir: Workdir, entry: Build, fetched: Builds | None) -> Build | None:
     """What the list says of a build once its folder is gone: what is kept on another machine."""
+    if fetched is None:
+        return entry
     remote = {arch for b in fetched.builds if b.id == entry.id for arch in b.arches}
     folder = workdir.builds / entry.id
     # Without the folder we are finishing a killed run, whose list said already what stays.
@@ -131,15 +133,16 @@ def _elsewhere(workdir: Workdir, entry: Build, fetched: Builds) -> Build | None:
     return entry.model_copy(update={"arches": arches}) if arches else None
 
 
-def _fetched(workdir: Workdir) -> Builds:
-    """The list as it was when builds were last fetched; empty when they never were."""
+def _fetched(workdir: Workdir) -> Builds | None:
+    """The list as it was when builds were last fetched, empty when they never were.
+
+    None when it cannot be read: any build may then be one that another machine has.
+    """
     try:
         return Builds.read(workdir.source_json)
     except CosaError as err:
-        raise CosaError(
-            "prune/source", "the list of fetched builds cannot be read, so nothing is removed",
-            err.where, why=err.what, fix="fetch the builds again",
-        ) from err  # fmt: skip
+        events.warn(f"removed builds stay in the list, because {err} (fetch the builds again)")
+        return None
 
 
 def _move_latest(workdir: Workdir, doomed: Collection[str], builds: Sequence[Build]) -> None:
