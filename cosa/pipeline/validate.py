@@ -154,9 +154,11 @@ def _disk(path: Path, row: Platform, work: Path) -> list[str]:
         raw = work / "disk.raw"
         run.run(["qemu-img", "convert", "-O", "raw", path, raw])
         found.append(f"{int(size) >> 20} MiB" if isinstance(size, int) else "")
-    if row.sector != gpt.SECTOR:
-        return [*found, f"sectors of {row.sector} bytes: file systems were not looked at"]
-    for part in gpt.read(raw).partitions:
+    try:
+        parts = gpt.read(raw, row.sector).partitions
+    except CosaError as err:
+        raise _unsound(path, f"it has no valid partition table: {err.why}") from err
+    for part in parts:
         check = _file_system(raw, part)
         if check:
             name, argv = check

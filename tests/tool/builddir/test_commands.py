@@ -179,7 +179,7 @@ def spoil(path: Path, at: int, data: bytes = b"\xff" * 64) -> None:
     [
         ("os.raw", 9 * MIB, True, "its sha256 is"),
         ("os.raw", 9 * MIB + 4096, False, "the ext4 on 'root' has errors"),
-        ("os.raw", 512, False, "no valid partition table"),
+        ("os.raw", 512, False, "it has no valid partition table"),
         ("os.ociarchive", 3000, False, "has the sha256"),
         ("os.qcow2", 65536, False, "os.qcow2 is not sound"),
     ],
