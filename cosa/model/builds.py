@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cosa.core import clock, fs
 from cosa.core.errors import CosaError, ExitClass, Where
+from cosa.model import explain
 
 
 class _Open(BaseModel):
@@ -71,7 +72,7 @@ class Builds(_Open):
             ) from err
         except (ValidationError, ValueError, RecursionError) as err:
             raise CosaError(
-                "builds/malformed", "this is not a list of builds", Where(name), why=str(err)
+                "builds/malformed", "this is not a list of builds", Where(name), why=_why(err)
             ) from err
         if made.schema_version.split(".")[0] != "1":
             raise CosaError(
@@ -140,3 +141,7 @@ class Builds(_Open):
     def write(self, path: Path) -> None:
         """Replace the file as one instant."""
         fs.atomic_write(path, json.dumps(self.to_json(), indent=4) + "\n")
+
+
+def _why(err: Exception) -> str:
+    return explain.in_words(err) if isinstance(err, ValidationError) else str(err)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cosa.core import fs
 from cosa.core.errors import CosaError, Where
 from cosa.core.store import Json
+from cosa.model import explain
 from cosa.model.package import Package
 
 PKGLIST = "rpmostree.rpmdb.pkglist"
@@ -57,7 +58,7 @@ class CommitMeta(BaseModel):
             ) from err
         except (ValidationError, UnicodeDecodeError, RecursionError) as err:
             raise CosaError(
-                "meta/malformed", "this is not a commit's metadata", Where(str(path)), why=str(err)
+                "meta/malformed", "this is not a commit's metadata", Where(str(path)), why=_why(err)
             ) from err
 
     @property
@@ -78,3 +79,7 @@ def pkglist(packages: Sequence[Package]) -> list[Json]:
 def write(path: Path, metadata: Mapping[str, Json]) -> None:
     """Write the file, read-only for all."""
     fs.atomic_write(path, json.dumps(metadata, indent=4, sort_keys=True) + "\n", 0o444)
+
+
+def _why(err: Exception) -> str:
+    return explain.in_words(err) if isinstance(err, ValidationError) else str(err)

@@ -224,3 +224,14 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
     value = getattr(annotation, "__value__", None)  # type X = ...
     parts = (value,) if value is not None else get_args(annotation)
     return [model for part in parts for model in _models_in(part)]
+
+
+def in_words(err: ValidationError, most: int = 10) -> str:
+    """What is wrong, a line each, where no place in the file is known; the first `most` of them."""
+    found = err.errors(include_url=False, include_input=False, include_context=False)
+    lines = [
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: "
+        + (f"must be {_WANTED[one['type']]}" if one["type"] in _WANTED else one["msg"].lower())
+        for one in found[:most]
+    ]
+    return "\n".join(lines + ([f"and {len(found) - most} more"] if len(found) > most else []))

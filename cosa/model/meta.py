@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cosa.core import clock, fs
 from cosa.core.errors import CosaError, Where
+from cosa.model import explain
 
 STAMP = "coreos-assembler.meta-stamp"
 DELAYED = "coreos-assembler.delayed-meta-merge"
@@ -71,11 +72,11 @@ class Meta(_Open):
                 "meta/malformed", f"not JSON: {err.msg}", Where(name, err.lineno, err.colno)
             ) from err
         except ValidationError as err:
-            found = "\n".join(
-                f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in err.errors()
-            )
             raise CosaError(
-                "meta/malformed", "this is not a build's metadata", Where(name), why=found
+                "meta/malformed",
+                "this is not a build's metadata",
+                Where(name),
+                why=explain.in_words(err),
             ) from err
         except RecursionError as err:
             raise CosaError("meta/malformed", "nested too deeply", Where(name)) from err

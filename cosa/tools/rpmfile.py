@@ -154,7 +154,9 @@ def read_header(file: IO[bytes], path: Path) -> rpm.hdr:
 def _unpacking(what: str) -> Iterator[None]:
     try:
         yield
-    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as err:
+    except ValueError:
+        refuse("rpm/payload", what, "the payload is damaged (a number in it is none)")
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as err:
         refuse("rpm/payload", what, f"the payload is damaged ({err})")
 
 
@@ -195,9 +197,7 @@ def _members(stream: IO[bytes], files: Sequence[RpmFile], what: str) -> Iterator
         if size is None:
             size = expected
         if size != expected and not (size == entry.size and len(group) > 1):
-            refuse(
-                "rpm/size", what, f"{path!r} has {size} bytes of data, its header says {entry.size}"
-            )
+            refuse("rpm/size", what, f"{path!r} has {size} bytes of data where {expected} belong")
         data = _Bounded(stream, size, what)
         first = next((name for name in group if name in seen), path)
         yield PayloadEntry(
@@ -216,7 +216,7 @@ def _data_size(entry: RpmFile) -> int:
 def _root_path(name: str, what: str) -> str:
     path = "/" + name.removeprefix("./").removeprefix("/")
     if ".." in path.split("/") or any(ord(char) < 32 for char in path):
-        refuse("rpm/path", what, f"its payload has the path {name!r}, which would leave the root")
+        refuse("rpm/path", what, f"its payload has {name!r}, no plain path below the root")
     return path
 
 

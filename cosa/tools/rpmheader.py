@@ -22,6 +22,9 @@ FLAG_CONFIG, FLAG_DOC, FLAG_NOREPLACE, FLAG_GHOST, FLAG_LICENSE, FLAG_ARTIFACT =
     1, 1 << 1, 1 << 4, 1 << 6, 1 << 7, 1 << 12,
 )  # fmt: skip
 
+# rpm's RPMSCRIPT_FLAGS: what is done to a script before it runs.
+EXPAND, QFORMAT = 1, 2
+
 # rpm's lib/rpmds.h: which event a trigger waits for.
 _SENSES = {1 << 16: "in", 1 << 17: "un", 1 << 18: "postun", 1 << 25: "prein"}
 _LONGEST = 300  # of what a message quotes from a package
@@ -150,7 +153,7 @@ def check_paths(files: Sequence[RpmFile], what: str) -> None:
             or (file.path.endswith("/") and not (file.path == "/" and stat.S_ISDIR(file.mode)))
             or any(ord(char) < 32 for char in file.path)
         ):  # fmt: skip
-            refuse("rpm/path", what, f"its path {file.path!r} would leave the root")
+            refuse("rpm/path", what, f"its path {file.path!r} is no plain path below the root")
         for parent in map(str, pure.parents):
             if parent in links:
                 kind = "link" if stat.S_ISLNK(links[parent].mode) else "file"
@@ -260,8 +263,11 @@ def sound(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (rpm.error, ValueError, TypeError, IndexError, OverflowError) as err:
+    except rpm.error as err:
         refuse("rpm/unreadable", what, f"its header does not hold together ({err})")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        why = "lists in it have different lengths, or values are of a wrong kind"
+        refuse("rpm/unreadable", what, f"its header does not hold together: {why}")
 
 
 # librpm's verbosity is global.
