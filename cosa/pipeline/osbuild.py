@@ -109,9 +109,9 @@ def _alone(workdir: Workdir, build: str, rows: Sequence[Platform]) -> Iterator[N
     """Wait for others who make the same images; in order of names, so that nobody waits for us."""
     with contextlib.ExitStack() as stack:
         for name in sorted(row.name for row in rows):
-            place = workdir.tmp / f".image.{build}.{name}.lock"
+            # It stays: a lock file that is removed can be held by two at once.
+            place = workdir.tmp / "locks" / f"image-{build}-{name}"
             stack.enter_context(store.lock(place, f"making the image {name}", wait=True))
-            stack.callback(place.unlink, missing_ok=True)
         yield
 
 
@@ -200,7 +200,7 @@ def _json(path: Path | None) -> Json:
 def _unbranded(found: _Build, raw: Path, work: Path, inputs: dict[str, Json]) -> None:
     """The unbranded disk: a copy of the one kept if that is of this commit, else a new one."""
     kept = Store(found.workdir.cache / "steps")
-    place = found.workdir.tmp / ".disk.lock"
+    place = found.workdir.tmp / "locks/disk"
     with store.lock(place, "making the disk", wait=True), events.step("disk") as step:
         there = kept.find("disk", inputs)
         if there is None:
