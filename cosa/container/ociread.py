@@ -131,12 +131,16 @@ class Image:
                 if isinstance(err, OSError) and err.errno is not None:
                     raise
                 raise self.damaged(f"its layer {layer.digest} cannot be read", str(err)) from err
-        if layer.diffid and f"sha256:{plain.hexdigest}" != layer.diffid:
+        if f"sha256:{plain.hexdigest}" != layer.diffid:
             raise self.damaged(f"the layer {layer.digest} is not the one its configuration names")
 
     def attached(self) -> list[Attached]:
         """The disk images that come with the image in its index."""
         return list(_attached(self._json(self._plain("index.json"), "index.json")))
+
+    def part(self, digest: str) -> tuple[int, int]:
+        """Where a blob lies in the archive: offset and size in bytes. Raises `import/damaged`."""
+        return self._place(digest)
 
     def save_attached(self, disk: Attached, path: Path) -> None:
         """Write a disk image of the index to a file; it is the one layer of its manifest."""
@@ -186,7 +190,7 @@ class Image:
 
     def _choose(self, index: Mapping[str, Any], depth: int = 0) -> str:
         """The digest of the manifest for our architecture, through nested indexes."""
-        rows = [row for row in index.get("manifests") or () if isinstance(row, Mapping)]
+        rows = _rows(index)
         images = [row for row in rows if not _is_disk(row)]
         fitting = [row for row in images if _arch(row) in (None, GO_ARCH.get(self.arch, self.arch))]
         if len(fitting) > 1:
@@ -217,7 +221,8 @@ class Image:
         made = []
         for row, diffid in zip(rows, diffids, strict=True):
             digest = _text({"row": row}, "row", "digest")
-            made.append(Layer(digest, self._place(digest)[1], str(row.get("mediaType")), diffid))
+            media = _text({"row": row}, "row", "mediaType")
+            made.append(Layer(digest, self._place(digest)[1], media, str(diffid)))
         return tuple(made)
 
 
@@ -292,11 +297,11 @@ def _members(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def _attached(index: Mapping[str, Any]) -> Iterator[Attached]:
-    for row in index.get("manifests") or ():
-        if isinstance(row, Mapping) and _is_disk(row):
-            platform = row.get("platform")
-            system = str(platform.get("os", "")) if isinstance(platform, Mapping) else ""
-            yield Attached(system, str(_arch(row) or ""), str(row["artifactType"]), row["digest"])
+    for row in _rows(index):
+        if _is_disk(row):
+            system = _text(row, "platform", "os")
+            yield Attached(system, _arch(row) or "", _text(row, "artifactType"),
+                           _text(row, "digest"))  # fmt: skip
 
 
 def attached_of(index: bytes) -> Sequence[Attached]:
@@ -306,6 +311,12 @@ def attached_of(index: bytes) -> Sequence[Attached]:
     except (ValueError, RecursionError):
         return ()
     return tuple(_attached(found)) if isinstance(found, Mapping) else ()
+
+
+def _rows(index: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of an index that can be any."""
+    found = index.get("manifests")
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
 
 
 def _is_disk(row: Mapping[str, Any]) -> bool:

@@ -364,6 +364,30 @@ def test_damaged_archives(
     assert str(path.name) in str(caught.value) or "image.ociarchive" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        [], 5, {}, {"manifests": 5}, {"manifests": [5, None]}, {"manifests": [{}]},
+        {"manifests": [{"digest": 5}]}, {"manifests": [{"digest": "sha256:" + "0" * 64}]},
+        {"manifests": [{"digest": ["x"], "platform": 5, "artifactType": {}}]},
+        {"manifests": [{"digest": "../../etc/passwd", "platform": {"architecture": []}}]},
+    ],
+)  # fmt: skip
+def test_an_index_of_anything(
+    source: tuple[str, Path], workdir: Workdir, tmp_path: Path, index: object
+) -> None:
+    files = layout(source[1]) | {"index.json": json.dumps(index).encode()}
+    path = tmp_path / "x.oci"
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(CosaError) as caught:
+        import_image(workdir, Wanted(str(path)))
+    assert caught.value.code in ("import/damaged", "import/wrong-arch")
+
+
 OUT = "outside"
 
 
