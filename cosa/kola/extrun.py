@@ -165,6 +165,14 @@ def _bad_data(path: Path, why: str) -> CosaError:
     return CosaError("kola/external", why, Where(str(path)))
 
 
+def _reason(result: Result) -> tuple[str, str]:
+    """kolet's verdict in a line, and what else was said; not what sudo thinks of the host name."""
+    lines = [x for x in result.err.strip().splitlines() if not x.startswith("sudo: ")]
+    said = [line for line in lines if line.startswith("kolet: ")]
+    what = said[-1] if said else f"kolet ended with status {result.status}"
+    return what.removeprefix("kolet: "), "\n".join(line for line in lines if line != what)
+
+
 class Runner:
     """One test on one machine, its time counted from `started` (monotonic).
 
@@ -234,7 +242,7 @@ class Runner:
         while True:
             result = self._timed(command)
             if result.status != 0:
-                raise self._failed(result.err.strip() or f"kolet ended with {result.status}")
+                raise self._failed(*_reason(result))
             asked = Asked.parse(result.out)
             if not asked.reboot and not asked.soft_reboot:
                 return

@@ -27,7 +27,7 @@ EXPECTED = {
     "ext.external.fails.killed": ("FAIL", "killed by signal 15"),
     "ext.external.fails.breaks-a-unit": ("FAIL", "after the test: kola-broken.service (failed)"),
     "ext.external.badmeta": ("FAIL", "unknown key 'exlusive'"),
-    "ext.external.badconfig": ("FAIL", "config.bu:5:11"),
+    "ext.external.badconfig": ("FAIL", "config.bu:5:13"),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cosa.core.errors import CosaError
+from cosa.core.run import Result
 from cosa.kola import extrun, metadata
 from cosa.kola.external import ExternalTest, Root, buckets, discover
 from cosa.kola.metadata import KEYS, Limit, Metadata
@@ -289,3 +290,11 @@ def test_marks_survive_the_environment_file() -> None:
     assert (
         extrun.mark_text("""'"$x`\\""") == r'AUTOPKGTEST_REBOOT_MARK="' + "'" + r'\"\$x\`\\"' + "\n"
     )
+
+
+def test_the_verdict_comes_first() -> None:
+    err = "sudo: unable to resolve host x\nother\nkolet: u.service failed (exit-code, status 1)\n"
+    assert extrun._reason(Result((), 1, "", err)) == (
+        "u.service failed (exit-code, status 1)", "other",
+    )  # fmt: skip
+    assert extrun._reason(Result((), 2, "", "sudo: x")) == ("kolet ended with status 2", "")
