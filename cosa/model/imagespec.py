@@ -21,6 +21,7 @@ from cosa.model.document import Document, Spot
 _LIMIT = 50  # files deep; a longer chain is a mistake
 
 type Compressor = Literal["xz", "gzip", "zstd"]
+type PlatformCompressor = Literal["xz", "gzip", "zstd", "zip"]
 # A kernel argument goes into a boot entry, of which GRUB reads the line: one word,
 # nothing its shell would take for itself.
 type Karg = Annotated[str, StringConstraints(pattern=r"^[^\s\"'`;&|<>\\{}]+$")]
@@ -44,7 +45,7 @@ class ImageFile(_Keys):
     size: Annotated[int, Field(ge=1, le=65536)] | None = None
     extra_kargs: tuple[Karg, ...] | None = None
     compressor: Compressor | None = None
-    platform_compressor: Mapping[str, Compressor] | None = None
+    platform_compressor: Mapping[str, PlatformCompressor] | None = None
     container_imgref: str | None = None
     bootc_install_to_fs: bool | None = None
     live_rootfs_fstype: Literal["squashfs", "erofs"] | None = None
@@ -75,7 +76,7 @@ class ImageSpec(_Keys):
     size: int = 10
     extra_kargs: tuple[str, ...] = ()
     compressor: Compressor = "gzip"
-    platform_compressor: Mapping[str, Compressor] = Field(default_factory=dict)
+    platform_compressor: Mapping[str, PlatformCompressor] = Field(default_factory=dict)
     container_imgref: str = "ostree-image-signed:oci-archive:/{file}"
     bootc_install_to_fs: bool = False
     live_rootfs_fstype: Literal["squashfs", "erofs"] = "squashfs"

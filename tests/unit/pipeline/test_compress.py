@@ -13,7 +13,7 @@ from cosa.pipeline.compress import Wish, compress, decompress
 
 RAW = b"metal" * 50_000 + bytes(100_000)
 QCOW = b"qemu" * 1000
-SPEC = "size: 10\nextra-kargs: []\ncompressor: xz\nplatform-compressor: {qemu: zstd}\n"
+SPEC = "size: 10\nextra-kargs: []\ncompressor: xz\nplatform-compressor: {qemu: zstd, hyperv: zip}\n"
 
 
 @pytest.fixture
