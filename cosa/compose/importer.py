@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,14 +22,13 @@ from cosa.compose.pkgindex import Entry, PackageIndex
 from cosa.core.errors import CosaError, ExitClass
 from cosa.tools import ostree
 from cosa.tools.rpmfile import PayloadEntry, RpmReader
-from cosa.tools.rpmheader import RpmFile, Scriptlet, capability_xattr, refuse, sound, text
+from cosa.tools.rpmheader import QFORMAT, RpmFile, Scriptlet, capability_xattr, refuse, sound, text
 
 # Part of every cached import's identity: raise it whenever an import comes out differently.
-VERSION = 4
+VERSION = 5
 
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
-_EXPAND, _QFORMAT = 1, 2  # rpm's RPMSCRIPT_FLAGS
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,11 @@ class Options:
     readonly_executables: bool = False
     ima: bool = False
     ignore_devices: bool = True
-    langs: str = ""  # of rpm's _install_langs, joined by colons; empty is rpm's own setting
 
     def key(self) -> str:
         """Distinguishes imports made with different options, and by different importers."""
         flags = (self.readonly_executables, self.ima, self.ignore_devices)
-        return f"{VERSION}:" + "".join("01"[flag] for flag in flags) + self.langs
+        return f"{VERSION}:" + "".join("01"[flag] for flag in flags)
 
 
 def import_rpm(
@@ -63,7 +61,7 @@ def import_rpm(
                 nevra=reader.package.nevra,
                 digest=digest,
                 entries=entries,
-                scriptlets=tuple(_settle(s, reader.header, options) for s in reader.scriptlets),
+                scriptlets=tuple(_settle(s, reader.header, path.name) for s in reader.scriptlets),
                 requires=_names(reader.header[rpm.RPMTAG_REQUIRENAME]),
                 provides=_names(reader.header[rpm.RPMTAG_PROVIDENAME]),
             )
@@ -195,20 +193,17 @@ def capabilities(caps: str, nevra: str) -> bytes:
         ) from err
 
 
-def _settle(script: Scriptlet, header: Any, options: Options) -> Scriptlet:
-    """Expand now what rpm would expand while installing (`%post -e`, `%post -q`)."""
-    body = script.body
-    if script.flags & _QFORMAT:
-        body = text(header.format(body))
-    if script.flags & _EXPAND:
-        if options.langs:
-            rpm.addMacro("_install_langs", options.langs)
-        body = text(rpm.expandMacro(body))
-        if options.langs:
-            rpm.delMacro("_install_langs")
-    return Scriptlet(
-        script.kind, body, script.interpreter, script.flags, script.patterns, script.priority
-    )
+def _settle(script: Scriptlet, header: Any, what: str) -> Scriptlet:
+    """Fill in now what only the header knows (`%post -q`).
+
+    Macros (`%post -e`) may run programs, so they are expanded in the sandbox, when the script is
+    run. For the same reason a query format that asks for it is refused.
+    """
+    if not script.flags & QFORMAT:
+        return script
+    if ":expand" in script.body:
+        refuse("rpm/script", what, f"its %{script.kind} script wants macros expanded by a query")
+    return replace(script, body=text(header.format(script.body)))
 
 
 def _names(values: Any) -> tuple[str, ...]:

@@ -136,8 +136,7 @@ class _Compose:
 
     def _import_options(self) -> importer.Options:
         tree = self.treefile
-        langs = ":".join(tree.install_langs or ())
-        return importer.Options(tree.readonly_executables, tree.ima, tree.ignore_devices, langs)
+        return importer.Options(tree.readonly_executables, tree.ima, tree.ignore_devices)
 
     def _lay_over(self, tree: Tree) -> dict[str, str]:
         """Lay the overlays over the packages; what they replaced, by path."""

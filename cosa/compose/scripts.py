@@ -24,7 +24,7 @@ from cosa.core import events
 from cosa.core.errors import CosaError, ExitClass
 from cosa.core.run import Result
 from cosa.tools import rpmlua, sandbox
-from cosa.tools.rpmheader import capability_xattr
+from cosa.tools.rpmheader import EXPAND, capability_xattr
 from cosa.tools.sandbox import Layers, Sandbox
 
 # Generous: the longest script there is compiles an SELinux policy, on an emulated machine perhaps.
@@ -113,6 +113,25 @@ class ScriptRun:
             rpmlua.gather(folder)
         return folder
 
+    def _expanded(self, job: Job) -> str:
+        """A script whose macros rpm expands first (`%post -e`): by rpm, in the sandbox."""
+        extra = {
+            "/run/cosa/script": self._file("expand", rpmlua.expansion(self.langs)),
+            rpmlua.PLACE: self._lua(),
+        }
+        argv = rpmlua.command("/run/cosa/script", ())
+        data = job.script.body.encode("utf-8", "surrogateescape")
+        result = self.sandbox(extra).run(argv, data=data, timeout=timeout())
+        if result.status != 0:
+            raise CosaError(
+                "script/macros",
+                f"the macros in the %{job.script.kind} script of {job.package.nevra} "
+                "cannot be expanded",
+                why=sandbox.output(result) or "rpm said nothing",
+                exit_class=ExitClass.STEP,
+            )
+        return result.raw.decode("utf-8", "surrogateescape")
+
     def sandbox(self, extra: Mapping[str, Path] | None = None) -> Sandbox:
         """The sandbox scripts run in."""
         return Sandbox(
@@ -130,7 +149,8 @@ class ScriptRun:
         extra = {}
         if script.body:
             # A file rather than an argument: scripts outgrow what an argument may hold.
-            body = rpmlua.script(script.body, self.langs) if lua else script.body
+            body = self._expanded(job) if script.flags & EXPAND else script.body
+            body = rpmlua.script(body, self.langs) if lua else body
             extra["/run/cosa/script"] = self._file("script", body)
             program += ["/run/cosa/script", *job.arguments]
         if lua:

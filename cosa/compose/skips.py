@@ -62,7 +62,7 @@ _REPLACED = (
     (
         "glibc-all-langpacks",
         "posttrans",
-        "exec /usr/sbin/build-locale-archive --install-langs @LANGS@",
+        _LOCALES,
     ),
     ("glibc-common", "transfiletriggerin", "exec /usr/sbin/ldconfig"),
     ("glibc", "post", "if test -x /usr/sbin/iconvconfig; then exec /usr/sbin/iconvconfig; fi"),

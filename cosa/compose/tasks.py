@@ -21,7 +21,7 @@ def _writer(path: str) -> ostree.ObjectWriter:
     return ostree.ObjectWriter(Path(path))
 
 
-def import_rpm(repo: str, rpm: str, digest: str, options: dict[str, Any]) -> dict[str, Any]:
+def import_rpm(repo: str, rpm: str, digest: str, options: dict[str, bool]) -> dict[str, Any]:
     """Import an RPM into the package cache: its commit and its index."""
     cache, writer = _cache(repo)
     commit, index = importer.import_rpm(

@@ -23,8 +23,16 @@ _LOADER = "loader"
 
 def script(body: str, langs: str = "") -> str:
     """A scriptlet's text as `rpmlua` needs it; `langs` is for the macro `_install_langs`."""
-    define = f'rpm.define("_install_langs {langs}"); ' if langs else ""
-    return define + _PRELUDE + body
+    return _define(langs) + _PRELUDE + body
+
+
+def expansion(langs: str = "") -> str:
+    """A script that expands the macros of the text on stdin."""
+    return _define(langs) + 'io.write(rpm.expand(io.read("a")))'
+
+
+def _define(langs: str) -> str:
+    return f'rpm.define("_install_langs {langs}"); ' if langs else ""
 
 
 def command(place: str, arguments: tuple[str, ...]) -> list[str]:

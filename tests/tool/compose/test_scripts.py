@@ -167,6 +167,28 @@ def test_install_langs_is_what_scripts_see(room, maker):
     }  # fmt: skip
 
 
+def test_macros_of_a_script_are_expanded_in_the_sandbox(room, maker):
+    outside = room / "outside"
+    asks = maker.rpm("asks", f"%post -e\n{shell(f'%%(echo x > {outside}; cat /usr/lib/precious)')}")
+    job, commit = run(room, [maker.base, asks])
+    assert text_of(job, commit, LOG) == "shared 1 1\n"
+    assert not outside.exists()
+
+
+def test_what_a_query_may_not_do(room, maker):
+    asks = maker.rpm("asks", "%post -q\necho %%{SUMMARY:expand}")
+    with pytest.raises(CosaError) as caught:
+        run(room, [maker.base, asks])
+    assert caught.value.code == "rpm/script"
+    assert "asks" in caught.value.what
+
+
+def test_a_query_tells_what_the_header_says(room, maker):
+    asks = maker.rpm("asks", f"%post -q\necho %%{{NAME}} >> {LOG}")
+    job, commit = run(room, [maker.base, asks])
+    assert text_of(job, commit, LOG) == "asks\n"
+
+
 def test_sysusers_and_pre_make_the_owners_of_files(room, maker):
     sysusers = maker.top / "sysusers"
     if not sysusers.exists():
