@@ -23,6 +23,7 @@ _SHIM, _GRUB = (
     "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
 )
 _EFI_FILES = {"EFI/BOOT/BOOTX64.EFI": _SHIM, "EFI/BOOT/grubx64.efi": _GRUB}
+_TABLES = 64 * MIB  # of file systems and of the disk, the ESP's programs, GRUB's modules
 _EFI_CONFIGS = ("EFI/debian/grub.cfg", "EFI/BOOT/grub.cfg")
 
 
@@ -54,7 +55,9 @@ def make_raw(
         kargs = ("rw", "$ignition_firstboot", *spec.extra_kargs)
         deployment = Deployment(tree, find_kernel(tree), osname, _ref(repo, commit), kargs, epoch)
     disk = layout.place(arch, _root_bytes(tree))
-    fs.need_space(out.parent, disk.size, "the disk image")
+    # The file is sparse: what is not content is a hole.
+    boot = deployment.kernel.vmlinuz.size + deployment.kernel.initramfs.size
+    fs.need_space(out.parent, root_size(tree) + boot + _TABLES, "the disk image")
     with fs.private_dir(scratch, "disk") as work:
         image = work / "disk.raw"
         with image.open("wb") as file:

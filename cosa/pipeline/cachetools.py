@@ -313,7 +313,7 @@ def table(found: list[Row], cache: Path) -> str:
     lines = [f"{'':9} {'kind':22} {'number':>7} {'size':>10}  last used"]
     lines += [
         f"{row.place:9} {row.kind:22} {row.count:>7} {fs.mib(row.size):>10}  "
-        f"{_ago(now - row.newest)} to {_ago(now - row.oldest)} ago"
+        f"{' to '.join(dict.fromkeys((_ago(now - row.newest), _ago(now - row.oldest))))} ago"
         for row in found
     ]
     total = sum(row.size for row in found)
