@@ -166,8 +166,11 @@ def _write_lock(resolution: Resolution, path: Path) -> None:
     """Write a lockfile and say what is new in it."""
     from cosa.pipeline import pkgdiff
 
-    before = pkgdiff.locked(path) if path.exists() else []
+    before = pkgdiff.locked(path) if path.exists() else None
     resolution.lockfile().write(path)
+    if before is None:
+        events.note(f"{path}: {len(resolution.packages)} packages locked")
+        return
     changes = pkgdiff.words(pkgdiff.packages(before, resolution.packages))
     events.note(f"{path}: {changes or 'the packages are the same'}")
 
