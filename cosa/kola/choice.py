@@ -16,8 +16,7 @@ from cosa.kola.external import ExternalTest, Root
 from cosa.kola.metadata import Metadata
 from cosa.kola.selection import Selection, Shard, glob_matches
 
-NEEDS_INTERNET, PLATFORM_INDEPENDENT = "needs-internet", "platform-independent"
-_PLATFORMS_RUN_HERE = ("qemu", "qemu-iso")
+NEEDS_INTERNET = "needs-internet"
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,9 @@ class Choice:
         """Is the test for what is tested here: architecture, platform, distribution."""
         return (
             meta.architectures.allows(self.arch)
-            and any(meta.platforms.allows(name) for name in self._platforms())
+            and meta.platforms.allows(self.platform)
             and meta.distros.allows(self.distro)
         )
-
-    def _platforms(self) -> tuple[str, ...]:
-        # Tests of the live ISO say qemu-iso; they too run on this machine's QEMU.
-        return _PLATFORMS_RUN_HERE if self.platform == "qemu" else (self.platform,)
 
     def takes(self, name: str, tags: Iterable[str], required: str = "") -> bool:
         """Does the test run: by name, tag, shard, network."""

@@ -166,7 +166,7 @@ def _bad_data(path: Path, why: str) -> CosaError:
 
 
 def _reason(result: Result) -> tuple[str, str]:
-    """kolet's verdict in a line, and what else was said; not what sudo thinks of the host name."""
+    """The helper's verdict in a line, and what else was said, but not sudo's view of host names."""
     lines = [x for x in result.err.strip().splitlines() if not x.startswith("sudo: ")]
     said = [line for line in lines if line.startswith("kolet: ")]
     what = said[-1] if said else f"kolet ended with status {result.status}"
