@@ -98,6 +98,22 @@ def test_a_production_version_without_git(workdir, steps):
     assert build(workdir, Options(versionary=True)).build == "1.20261122.3.1"
 
 
+def test_a_shallow_clone_counts_too_few(workdir, steps, tmp_path):
+    manifest(workdir, STABLE)
+    commit(workdir, NOON + 60)
+    commit(workdir, NOON + 120)
+    origin = workdir.config.resolve()
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{origin}", "shallow")
+    workdir.config.unlink()
+    workdir.config.symlink_to(tmp_path / "shallow")
+    seen = []
+    with events.sink(lambda event: seen.append(event.text)):
+        assert build(workdir, Options(versionary=True)).build == "1.20261122.3.1"
+    assert any("shallow clone" in text for text in seen)
+    git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert build(workdir, Options(versionary=True, force=True)).build == "1.20261122.3.2"
+
+
 def test_stream_and_release_of_build_args(workdir, steps):
     path = workdir.config / "manifest.yaml"
     path.write_text(path.read_text().replace('releasever: "1"\n', "").replace("${releasever}", "x"))
