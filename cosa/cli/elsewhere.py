@@ -46,10 +46,10 @@ GONE: Mapping[str, tuple[str, str]] = {
 LATER = (
     "aliyun-replicate", "aws-replicate", "build-extensions-container", "buildextend-extensions",
     "buildextend-extensions-container", "buildextend-legacy-oscontainer", "buildextend-secex",
-    "copy-container", "coreos-prune", "generate-release-meta",
+    "coreos-prune", "generate-release-meta",
     "imageupload-aliyun", "imageupload-aws", "imageupload-azure", "imageupload-gcp",
     "imageupload-powervs", "koji-upload", "oc-adm-release", "ore", "plume",
-    "powervs-replicate", "push-container", "push-container-manifest", "remote-build-container",
+    "powervs-replicate", "remote-build-container",
     "remote-session", "sign",
 )  # fmt: skip
 

@@ -28,7 +28,7 @@ def client_of(
     from cosa.tools.registry_auth import AuthFile
     from cosa.tools.registry_http import Connections
 
-    auth = AuthFile(Path(registry_config) if registry_config else None)
+    auth = AuthFile(*([Path(registry_config)] if registry_config else []))
     cafile = Path(certificate_authority) if certificate_authority else None
     with Connections(auth, insecure=insecure, cafile=cafile) as connections:
         yield Client(connections)

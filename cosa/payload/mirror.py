@@ -19,12 +19,12 @@ from cosa.core import events, fs, parallel
 from cosa.core.errors import Problems
 from cosa.model.imageref import ImageRef, is_digest, parse_ref
 from cosa.payload.component import PARALLEL
-from cosa.payload.copying import copy_image
 from cosa.payload.errors import refused
 from cosa.payload.imagestream import by_digest
 from cosa.payload.read import Payload
 from cosa.payload.signing import config_map
 from cosa.tools.registry import LISTS, SCHEMA1, Client, Manifest
+from cosa.tools.registry_copy import copy_image
 
 FOLDER = "v2/openshift/release"
 _ARCH = {"amd64": "x86_64", "arm64": "aarch64", "ppc64le": "ppc64le", "s390x": "s390x"}

@@ -13,12 +13,12 @@ from cosa.model.imageref import ImageRef, parse_ref
 from cosa.payload import component, lint
 from cosa.payload.assemble import BASE, Release, Wanted, assemble
 from cosa.payload.component import Image, Operator
-from cosa.payload.copying import copy_blob, copy_image
 from cosa.payload.errors import refused
 from cosa.payload.image import ReleaseImage, release_image
 from cosa.payload.imagestream import Tag, parse
 from cosa.payload.source import Source
 from cosa.tools.registry import Client
+from cosa.tools.registry_copy import copy_blob, copy_image
 
 _WARNINGS = 20  # shown at most
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from cosa.core import fs
 from cosa.core.errors import CosaError, ExitClass
 from cosa.model.imageref import ImageRef
-from cosa.tools.registry_http import Answer, Connections
+from cosa.tools.registry_http import Answer, Connections, Part
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -135,7 +135,7 @@ class Client:
         return answer.status == 200
 
     def put_blob(
-        self, ref: ImageRef, digest: str, content: bytes | Path, *, mount_from: str = ""
+        self, ref: ImageRef, digest: str, content: bytes | Path | Part, *, mount_from: str = ""
     ) -> bool:
         """Upload a blob unless it is there; `mount_from` names a repository of the same host
         to take it from. Whether bytes were sent.

@@ -20,10 +20,10 @@ _CHALLENGE = re.compile(r'([a-z_]+)="([^"]*)"')
 class AuthFile:
     """The credentials of one auth file, or of the files that are looked at by default."""
 
-    def __init__(self, named: Path | None = None) -> None:
+    def __init__(self, *named: Path) -> None:
+        """`named` files are looked at in order, the first that knows a place counts."""
         self._entries: dict[str, str] = {}
-        places = [named] if named else _default_places()
-        for path in places:
+        for path in named or _default_places():
             if path.is_file():
                 for key, value in _read(path).items():
                     self._entries.setdefault(key, value)

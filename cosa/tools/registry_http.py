@@ -38,6 +38,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Bytes to send: `size` of them in a file, from `offset` on."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
 class _Call:
     """One request: what is asked of which repository, and the rights it needs."""
 
@@ -45,7 +54,7 @@ class _Call:
     method: str
     path: str
     headers: Mapping[str, str]
-    body: bytes | Path | None = None
+    body: bytes | Path | Part | None = None
     push: bool = False
     pull_from: str = ""
 
@@ -104,7 +113,7 @@ class Connections:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Path | None = None,
+        body: bytes | Path | Part | None = None,
         limit: int = 1 << 20,
         push: bool = False,
         pull_from: str = "",
@@ -195,7 +204,7 @@ class Connections:
             connection.close()
 
     def _exchange(
-        self, url: str, method: str, headers: Mapping[str, str], body: bytes | Path | None
+        self, url: str, method: str, headers: Mapping[str, str], body: bytes | Path | Part | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https"):
@@ -307,15 +316,25 @@ def _send(
     method: str,
     place: str,
     headers: Mapping[str, str],
-    body: bytes | Path | None,
+    body: bytes | Path | Part | None,
 ) -> None:
     headers = {"User-Agent": "cosa", **headers}
     if isinstance(body, Path):
-        headers["Content-Length"] = str(body.stat().st_size)
-        with body.open("rb") as file:
-            connection.request(method, place, file, headers)
+        body = Part(body, 0, body.stat().st_size)
+    if isinstance(body, Part):
+        headers["Content-Length"] = str(body.size)
+        connection.request(method, place, _pieces(body), headers)
         return
     connection.request(method, place, body, headers)
+
+
+def _pieces(part: Part) -> Iterator[bytes]:
+    with part.path.open("rb") as file:
+        file.seek(part.offset)
+        left = part.size
+        while left and (data := file.read(min(left, 1 << 20))):
+            left -= len(data)
+            yield data
 
 
 def _api(host: str) -> str:

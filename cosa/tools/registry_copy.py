@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cosa.core.errors import CosaError
 from cosa.model.imageref import ImageRef
-from cosa.payload.errors import refused
 from cosa.tools.registry import SCHEMA1, Client, Manifest
 
 _IN_MEMORY = 4 << 20  # bytes; larger blobs go through a file
@@ -24,9 +24,9 @@ def copy_image(client: Client, source: ImageRef, target: ImageRef) -> str:
     if client.exists(target.at(manifest.digest)) and not target.tag:
         return manifest.digest
     if manifest.media_type in SCHEMA1:
-        raise refused(
-            "schema1", f"{source} has the old format (schema 1)",
-            why="its digest would change when copied",
+        raise CosaError(
+            "registry/schema1", f"{source} has the old format (schema 1)",
+            why="its digest would change when copied", fix="push it again with a current tool",
         )  # fmt: skip
     _copy_content(client, manifest, target)
     return client.put_manifest(wanted, manifest.raw, manifest.media_type)
