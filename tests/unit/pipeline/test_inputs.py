@@ -4,9 +4,11 @@ The files are found by walking the definition, so one that nothing counts is not
 named in `EXEMPT`, with the reason.
 """
 
+import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 from itertools import pairwise
 
@@ -252,3 +254,22 @@ def test_answers_are_remembered(tmp_path, monkeypatch):
     assert programs.identities(["mke2fs"], memory) == {"mke2fs": "asked again"}
     fs.atomic_write(memory, "[]")
     assert programs.identities(["mke2fs"], memory) == {"mke2fs": "asked again"}
+
+
+def programs_in(modules):
+    """Programs that begin a list in the source: how every command line here is written."""
+    found = set()
+    for name in modules:
+        for node in ast.walk(ast.parse((codeid._ROOT / name).read_text())):
+            if isinstance(node, ast.List) and node.elts and isinstance(node.elts[0], ast.Constant):
+                word = str(node.elts[0].value)
+                if re.fullmatch(r"[a-z][a-z0-9.-]+", word) and shutil.which(word):
+                    found.add(word)
+    return found
+
+
+def test_every_program_that_makes_a_disk_is_counted(workdir):
+    used = programs_in(codeid.modules_behind(*image_inputs._CODE))
+    assert len(used) > 5
+    counted = {name.removeprefix("program ") for name in table(workdir)["image"]}
+    assert used - counted - {"ostree"} == set(), "(ostree/ is a folder there)"
