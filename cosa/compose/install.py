@@ -45,6 +45,10 @@ class Installed:
     late: list[Path] = field(default_factory=list)
     _seen: bool = False
 
+    def ready(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.policy is None or self.policy.done()
+
     def wait_policy(self) -> tuple[Path, ...]:
         """The policy's layer, to be laid over the tree, once it is finished."""
         if self.policy is None:

@@ -197,20 +197,24 @@ class _Compose:
         found: Kernel | None,
         installed: install.Installed,
     ) -> Path | None:
-        """The initramfs beside the policy and the postprocess scripts.
+        """The postprocess scripts and the initramfs.
 
-        dracut reads the tree as it is before them, which is nearly always what
-        it is after them: the key of what it was made from tells, and it runs
-        again if they changed any of that.
+        While the policy, which the scripts have to see, is still being built,
+        dracut need not wait for them: it reads the tree as it is before, which
+        is nearly always what it is after. The key of what it was made from
+        tells, and it runs again if they changed any of that.
         """
         wanted = found if found and not self.treefile.no_initramfs else None
+        ahead = not installed.ready()
         image, _ = parallel.side_by_side(
-            lambda: self._initramfs(tree, packages, wanted, "initramfs"),
+            lambda: self._initramfs(tree, packages, wanted, "initramfs") if ahead else None,
             lambda: self._postprocess(tree, installed),
         )
         for upper in installed.late:
             absorb(upper, tree)
         finalize.tidy(tree, self.treefile)
+        if not ahead:
+            return self._initramfs(tree, packages, wanted, "initramfs")
         if image and wanted:
             image = self._initramfs(tree, packages, wanted, "initramfs again")
         return image

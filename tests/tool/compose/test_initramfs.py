@@ -48,10 +48,8 @@ def made(job):
     seen = []
     with events.sink(seen.append):
         commit = compose(job)
-    return commit, {
-        event.outcome for event in seen
-        if event.kind == "end" and event.name.startswith("initramfs")
-    }  # fmt: skip
+    ends = [event for event in seen if event.kind == "end" and event.name.startswith("initramfs")]
+    return commit, [event.outcome for event in ends]
 
 
 def test_only_what_goes_in_counts(room, maker, packages):
@@ -59,7 +57,7 @@ def test_only_what_goes_in_counts(room, maker, packages):
         return job_of(room, rpms, text)
 
     first, how = made(job(packages))
-    assert how == {"ran"}
+    assert how == ["ran"]
     assert text_of(job(packages), first, f"/{KERNEL}/modules.dep") == "index\n"
     over = room / "over/usr/share"
     over.mkdir(parents=True)
@@ -72,10 +70,10 @@ def test_only_what_goes_in_counts(room, maker, packages):
         job(newer),
         job(packages, TREEFILE.replace("echo done", "echo undone")),
     ):
-        assert made(other)[1] == {"reused"}
+        assert made(other)[1] == ["reused"]
     inside = maker.rpm("inside", version="2", files={"/usr/lib/inside": "2"})
-    assert made(job([*packages[:-2], inside, packages[-1]]))[1] == {"ran"}
-    assert made(job(packages, TREEFILE + "initramfs-args: [--verbose]\n"))[1] == {"ran"}
+    assert made(job([*packages[:-2], inside, packages[-1]]))[1] == ["ran"]
+    assert made(job(packages, TREEFILE + "initramfs-args: [--verbose]\n"))[1] == ["ran"]
 
 
 def test_a_kept_image_is_the_one_a_cold_cache_makes(room, packages):
@@ -83,12 +81,12 @@ def test_a_kept_image_is_the_one_a_cold_cache_makes(room, packages):
     compose(replace(warm, version="12", epoch=EPOCH - 100_000))
     kept, how = made(warm)
     cold, again = made(job_of(room / "cold", packages))
-    assert (how, again) == ({"reused"}, {"ran"})
+    assert (how, again) == (["reused"], ["ran"])
     assert kept.checksum == cold.checksum
 
 
 def test_a_postprocess_script_that_changes_what_went_in(room, packages):
     text = TREEFILE.replace("echo done > /etc/postprocessed", "echo changed > /usr/lib/inside")
     commit, how = made(job_of(room, packages, text))
-    assert how == {"ran"}
+    assert how == ["ran"]
     assert made(job_of(room, packages, text))[0].checksum == commit.checksum
