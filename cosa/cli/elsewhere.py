@@ -48,7 +48,7 @@ LATER = (
     "buildextend-extensions-container", "buildextend-legacy-oscontainer", "buildextend-secex",
     "coreos-prune", "generate-release-meta",
     "imageupload-aliyun", "imageupload-aws", "imageupload-azure", "imageupload-gcp",
-    "imageupload-powervs", "koji-upload", "oc-adm-release", "ore", "plume",
+    "imageupload-powervs", "koji-upload", "ore", "plume",
     "powervs-replicate", "remote-build-container",
     "remote-session", "sign",
 )  # fmt: skip

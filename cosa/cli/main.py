@@ -50,6 +50,7 @@ COMMANDS = {
     "push-container": "containers",
     "push-container-manifest": "containers",
     "copy-container": "containers",
+    "oc-adm-release": "ocrelease",
     "payload-new": "payload",
     "payload-info": "payload",
     "payload-diff": "payload",

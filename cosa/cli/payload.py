@@ -99,7 +99,7 @@ def payload_new(
         made_from = source.select(made_from, words_of(include), words_of(exclude))
         created = new.created_at()
         wanted = Wanted(
-            name or _default_name(created), created, words_of(previous), words_of(next),
+            name or new.default_name(created), created, words_of(previous), words_of(next),
             source.read_metadata(metadata), made_from.annotations, words_of(include),
             words_of(exclude), to_image_base_tag, allow_missing_images, not skip_manifest_check,
         )  # fmt: skip
@@ -136,10 +136,6 @@ def _source(client: Client, stream: str, release: str, folder: str, mode: str) -
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
-
-
-def _default_name(created: str) -> str:
-    return f"0.0.1-{created.replace('T', '-').replace(':', '').rstrip('Z')}"
 
 
 @command(

@@ -82,6 +82,11 @@ def created_at() -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def default_name(created: str) -> str:
+    """The version of a release that was given none: `0.0.1-` and its time, as `oc` has it."""
+    return f"0.0.1-{created.replace('T', '-').replace(':', '').rstrip('Z')}"
+
+
 def _operators(
     client: Client, source: Source, images: Mapping[str, Image], options: Options
 ) -> dict[str, Operator]:

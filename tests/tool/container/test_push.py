@@ -163,3 +163,35 @@ def test_what_cannot_be_pushed_is_said(workdir, registry, capsys):
     before = meta_of(workdir)
     assert main([*words, f"{registry}/damaged"]) != 0
     assert meta_of(workdir) == before
+
+
+def test_the_os_of_a_build_goes_into_a_release(workdir, registry, images, capsys):
+    """`oc-adm-release`, from an existing release of two images."""
+    label = {"io.openshift.release.operator": "true"}
+    references = json.dumps({
+        "kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "spec": {"tags": [
+            {"name": "machine-os-content", "from": {"kind": "DockerImage", "name": "x.io/os"}}]},
+    })  # fmt: skip
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  osImageURL: x.io/os\n"
+    parts = {
+        "cluster-version-operator": images.push("oc-cvo", {"x": "y"}),
+        "machine-config-operator": images.push(
+            "oc-mco",
+            {"manifests/0000_80_mco_01.yaml": config, "manifests/image-references": references},
+            labels=label,
+        ),
+        "machine-os-content": images.push("oc-os", {"x": "old"}),
+    }  # fmt: skip
+    target = f"{registry}/oc/release"
+    words = [f"{name}={spec}" for name, spec in parts.items()]
+    assert main(["payload", "new", *words, "--name", "4.20.0", "--to-image", f"{target}:one"]) == 0
+    shortcut = ["--workdir", str(workdir), "oc-adm-release", "--from-url", target, "--from-tag", "one",
+                "--to-url", target, "--to-tag", "two", "--name", "4.20.1"]  # fmt: skip
+    assert main(shortcut) == 3
+    assert "no container of build" in capsys.readouterr().err
+    assert main(["--workdir", str(workdir), "push-container", f"{registry}/oc/os"]) == 0
+    assert main(shortcut) == 0
+    capsys.readouterr()
+    assert main(["payload", "extract", f"{target}:two", "--file", "0000_80_mco_01.yaml"]) == 0
+    digest = meta_of(workdir)["base-oscontainer"]["digest"]
+    assert f"osImageURL: {registry}/oc/os@{digest}" in capsys.readouterr().out
