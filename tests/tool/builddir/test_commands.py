@@ -224,3 +224,47 @@ def test_a_made_up_update(workdir):
     root = "ostree", f"--repo={workdir.repo}", "ls", "-C", "-d"
     assert run(*root, "again", "/").split()[-2] == run(*root, after, "/").split()[-2]
     run("ostree", f"--repo={workdir.repo}", "fsck", "-q")
+
+
+def add_live(workdir: Workdir, build: str, fstype: str) -> None:
+    """Live artefacts of a build: an ISO, and a rootfs image with a file system inside."""
+    folder = workdir.build(build)
+    work = workdir.root / f"live-{build}"
+    for name, text in (("etc/id", build), ("ostree/deploy/x/a", "hidden"), ("ostree/repo/objects/b", "hidden")):  # fmt: skip
+        path = work / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    inner = work / f"root.{fstype}"
+    if fstype == "squashfs":
+        run("mksquashfs", work / "root", inner, "-quiet", "-no-progress")
+    else:
+        run("mkfs.erofs", inner, work / "root")
+    (folder / "rootfs.img").write_bytes(archive(entry(inner.name, FILE, inner.read_bytes())))
+    (work / "iso").mkdir()
+    (work / "iso/version").write_text(build)
+    (work / f"iso/only-in-{build}").touch()
+    run("bsdtar", "-c", "--format=iso9660", "-f", folder / "live.iso", "-C", work / "iso", ".")
+    data = json.loads((folder / "meta.json").read_text())
+    for name, file in (("live-rootfs", "rootfs.img"), ("live-iso", "live.iso")):
+        digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        data["images"][name] = {"path": file, "sha256": digest}
+    (folder / "meta.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("fstype", ["squashfs", "erofs"])
+def test_live_media(workdir, capfd, fstype):
+    for build in ("1.1", "1.2"):
+        add_live(workdir, build, fstype)
+    for option, says in (
+        ("--live-iso", "-1.1"), ("--live-iso-ls", "only-in-1.2"), ("--live-sysroot", "b/1.2/etc/id"),
+        ("--live-rootfs-img", f"root.{fstype}"),
+    ):  # fmt: skip
+        assert cosa(workdir, "diff", option) == 0
+        assert says in capfd.readouterr().out, option
+    assert cosa(workdir, "diff", "--live-sysroot-ls") == 0
+    assert capfd.readouterr().out == "", "names and sizes are equal"
+    kept = workdir.tmp / "diff-cache/live-sysroot/1.2"
+    assert (kept / "etc/id").read_text() == "1.2"
+    assert not (kept / "ostree/deploy").exists()
+    assert cosa(workdir, "diff", "--gc") == 0
+    assert not kept.exists()

@@ -70,7 +70,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def web(bucket):
     handler = partial(Handler, directory=str(bucket.root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield WebBucket(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
