@@ -132,6 +132,9 @@ def test_an_imported_build_is_compared_and_kept(small: SmallOS, built: Path, her
     assert meta(other, "1")["ostree-commit"] == meta(built, "1")["ostree-commit"]
     assert [row[:2] for row in meta(other, "2")["pkgdiff"]] == [["app", 2]]
     assert "2  (latest)" in small.cosa(other, "list").stdout
+    small.cosa(other, "osbuild", "metal")
+    metal = meta(other, "2")["images"]["metal"]
+    assert (other / f"builds/2/{ARCH}/{metal['path']}").stat().st_size == metal["size"]
     done = small.cosa(other, "build", check=False)
     assert "workdir/no-manifest" in done.stderr, "there is no definition, which is said"
     shown = small.cosa(other, "meta", "--get-value", "coreos-assembler.oci-imported")
