@@ -202,8 +202,10 @@ def _compose(text: str, path: str) -> yaml.Node | None:
         if isinstance(err, _TooDeepError):
             what = f"nested deeper than {MAX_DEPTH} levels"
             raise CosaError("document/too-deep", what, where) from None
-        what = f"not valid YAML: {err.problem or err.context}"
-        why = err.context or "" if err.problem else ""
+        what, why = err.problem or err.context or "", err.context or "" if err.problem else ""
+        if what.startswith("but "):  # libyaml's sentence goes over both parts
+            what, why = f"{why}, {what}", ""
+        what = f"not valid YAML: {what}"
         fix = _syntax_hint(text, mark.line if mark else -1)
         raise CosaError("document/syntax", what, where, why, fix) from None
     except yaml.YAMLError as err:

@@ -236,7 +236,10 @@ def capability_xattr(caps: str) -> bytes:
             raise ValueError(f"{caps!r} is not a capability text")
         bits = 0
         for name in filter(None, names.split(",")):
-            bits |= 1 << _CAPABILITIES.index(name.removeprefix("cap_").lower())
+            known = name.removeprefix("cap_").lower()
+            if known not in _CAPABILITIES:
+                raise ValueError(f"{name!r} is no capability")
+            bits |= 1 << _CAPABILITIES.index(known)
         permitted |= bits if "p" in letters else 0
         inheritable |= bits if "i" in letters else 0
         effective |= "e" in letters and bool(bits)
