@@ -91,7 +91,10 @@ enter() {
     mounts=$root
     share "$(CDPATH='' cd -- "$cache" && pwd)"
     share "$workdir"
-    [ -z "${COSA_SHARED_FIXTURES:-}" ] || share_word "$COSA_SHARED_FIXTURES"
+    for word in "${COSA_SHARED_FIXTURES:-}" "${ARTIFACT_DIR:-}" "${REGISTRY_AUTH_FILE:-}" \
+        "${AWS_CONFIG_FILE:-}" "${AWS_SHARED_CREDENTIALS_FILE:-}"; do
+        share_word "$word"
+    done
     share_word "$PWD"
     for word; do share_word "$word"; done
     here=$PWD
@@ -116,7 +119,8 @@ $(registry_files /etc/containers/registries.conf:/etc/containers/registries.conf
     /etc/containers/registries.conf.d:/etc/containers/registries.conf.d; apt_files_of_host)
 EOF
     for variable in TERM COLORTERM NO_COLOR FORCE_COLOR CI SOURCE_DATE_EPOCH PIP_INDEX_URL \
-        PIP_EXTRA_INDEX_URL GOPROXY $(env | sed -n 's/^\(COSA_[A-Z0-9_]*\)=.*/\1/p'); do
+        PIP_EXTRA_INDEX_URL GOPROXY ARTIFACT_DIR REGISTRY_AUTH_FILE COREOS_ASSEMBLER_REMOTE_SESSION \
+        $(env | sed -n -e 's/^\(COSA_[A-Z0-9_]*\)=.*/\1/p' -e 's/^\(AWS_[A-Z0-9_]*\)=.*/\1/p'); do
         set -- --env="$variable" "$@"
     done
     set -- --env=COSA_CACHE="$cache" --env=COSA_WORKDIR="$workdir" --env=PYTHONPATH="$root" \

@@ -118,12 +118,10 @@ def buildupload(
     enable_gz_peel: bool = False,
 ) -> None:
     """Send a build to S3 or a folder: images first, metadata after them, the list last."""
-    from pathlib import Path
-
     from cosa.cli.parse import usage_error
     from cosa.pipeline.buildupload import Wish, upload
     from cosa.pipeline.workdir import Workdir
-    from cosa.tools.bucket import Bucket, FolderBucket
+    from cosa.tools.bucket import Bucket, folder_bucket
 
     bucket: Bucket
     if kind == "s3":
@@ -134,7 +132,7 @@ def buildupload(
             name, prefix, aws_config=aws_config_file, endpoint=endpoint_url, acl=acl
         )
     elif kind == "file":
-        bucket = FolderBucket(Path(destination).absolute())
+        bucket = folder_bucket(destination)
     else:
         raise usage_error("kind", f"builds are sent to s3 or file, not '{kind}'")
     wish = Wish(

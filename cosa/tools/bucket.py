@@ -186,11 +186,26 @@ def open_bucket(address: str, *, aws_config: str = "", endpoint: str = "") -> Bu
     if parts.scheme in ("http", "https") and parts.netloc:
         return WebBucket(address.rstrip("/"))
     if parts.scheme == "file":
-        return FolderBucket(Path(parts.path))
+        return folder_bucket(parts.path)
     if not parts.scheme and address:
-        return FolderBucket(Path(address).absolute())
+        return folder_bucket(address)
     raise CosaError(
         "bucket/address", f"'{address}' is no place builds can be in",
         fix="give s3://BUCKET/PREFIX, http(s)://..., file://... or a folder",
         exit_class=ExitClass.USAGE,
     )  # fmt: skip
+
+
+def folder_bucket(path: str) -> FolderBucket:
+    """A folder that is there. Raises `bucket/no-folder`.
+
+    One made on the way would be gone with the container that bin/cosa works in.
+    """
+    root = Path(path).absolute()
+    if not root.is_dir():
+        raise CosaError(
+            "bucket/no-folder", f"there is no folder {root}",
+            fix="make it first, and give it as a path, so that bin/cosa brings it along",
+            exit_class=ExitClass.USAGE,
+        )  # fmt: skip
+    return FolderBucket(root)

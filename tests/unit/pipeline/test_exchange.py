@@ -295,6 +295,13 @@ def test_addresses_that_are_none(address):
     assert caught.value.code == "bucket/address"
 
 
+@pytest.mark.parametrize("address", ["/nowhere/at/all", "file:///nowhere/at/all"])
+def test_a_folder_that_is_not_there_is_not_taken_for_an_empty_one(address):
+    with pytest.raises(CosaError) as caught:
+        open_bucket(address)
+    assert caught.value.code == "bucket/no-folder"
+
+
 @pytest.mark.parametrize(
     ("build", "stream"),
     [("42.20260101.3.0", "stable"), ("42.20260101.20.0", "testing-devel"), ("", "testing-devel"),
