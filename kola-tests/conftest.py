@@ -13,6 +13,7 @@ NEXT_FILE = "/usr/share/kola-second-commit"
 
 # A second commit from the running one, without the network: the tree of the first with one file
 # more. /sysroot is read-only outside of ostree's own work, so it is opened in a namespace.
+# No option that changes owners or labels: ostree would then read every file of the first tree.
 _SECOND = f"""
 parent=$1
 work=$(mktemp -d -p /var/tmp)
@@ -24,8 +25,7 @@ chcon --reference=/usr/share "$work{NEXT_FILE}"
 unshare -m sh -eu -c '
   mount -o remount,rw /sysroot
   ostree commit --repo=/ostree/repo --branch=kola/second --parent="$1" \\
-    --tree=ref="$1" --tree=dir="$2" --owner-uid=0 --owner-gid=0 \\
-    --add-metadata-string=version=kola.second
+    --tree=ref="$1" --tree=dir="$2" --add-metadata-string=version=kola.second
 ' sh "$parent" "$work"
 rm -r "$work"
 ostree admin deploy kola/second
