@@ -61,11 +61,14 @@ class TestFolder(pytest.Directory):
         """Both kinds."""
         assert self.parent
         yield from pytest.Dir.from_parent(self.parent, path=self.path).collect()
+        numbers = max((test.number for test in self.tests), default=0)
         for copy in range(self.copies):
             for test in self.tests:
-                suffix = str(copy) if self.copies > 1 else ""
-                item: ExtItem = ExtItem.from_parent(self, name=test.name + suffix)
-                item.test = replace(test, name=test.name + suffix)
+                name = test.name + (str(copy) if self.copies > 1 else "")
+                item: ExtItem = ExtItem.from_parent(self, name=name)
+                # Copies on one machine need units of their own.
+                number = test.number + copy * numbers if test.number else 0
+                item.test = replace(test, name=name, number=number)
                 item.provider = self.provider
                 yield item
 

@@ -323,6 +323,8 @@ def test_external_tests_are_pytests_too(wanted: Run, tmp_path: Path) -> None:
     rows = {row["Name"]: row for row in listing(items)}
     assert rows["ext.p.two"]["Description"] == "Second of all"
     assert rows["ext.p.one"]["Tags"] == ["external", "quick"]
+    twice = replace(run, choice=replace(run.choice, multiply=2))
+    assert len({item.test.unit for item in session.collect(twice)}) == 5
     picked = replace(run, extra=("-k", "two"))
     assert [plugin.group_of(item) for item in session.collect(picked)] == ["ext.p.two"]
     by_node = replace(wanted, choice=run.choice, extra=("--deselect", items[0].nodeid))
