@@ -1,4 +1,7 @@
-"""Compare cosa with mkosi on this machine, in this hour, and print what came of it."""
+"""Compare cosa with its peers on this machine, in this hour, and print what came of it.
+
+disk: beside mkosi (the default); payload: beside skopeo.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench import payload
 from bench.measure import Cost
 from bench.ours import ROOT, Ours
 from bench.peer import Peer
@@ -28,12 +32,15 @@ def main() -> int:
     options = _options()
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    measured, shown = (compare, table)
+    if options.what == "payload":
+        measured, shown = payload.run, payload.table
     try:
-        figures = compare(folder, options.runs)
+        figures = measured(folder, options.runs)
     except CosaError as err:
         print(f"bench: {err}\n{err.why}\n{err.fix}", file=sys.stderr)
         return err.exit_class
-    print(table(figures))
+    print(shown(figures))
     text = json.dumps(figures, indent=2)
     if options.json == "-":
         print(text)
@@ -125,6 +132,7 @@ def _verdict(name: str, value: float, budget: float) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
     default = Path(os.environ.get("COSA_CACHE") or Path.home() / ".cache/cosa") / "bench"
+    parser.add_argument("what", nargs="?", choices=("disk", "payload"), default="disk")
     parser.add_argument("--runs", type=int, default=1, help="times each is measured; default 1")
     parser.add_argument("--folder", default=str(default), help="where the work is done")
     parser.add_argument(
