@@ -321,6 +321,8 @@ def trial(root: Path, kills: int, seed: int) -> dict:
         this.troubles += the_same_from_nothing(this)
     except RuntimeError as err:
         this.troubles.append(str(err))  # a run that needs help: no use in going on
+    except KeyboardInterrupt:
+        print("interrupted: the report is of what was done", file=sys.stderr)
     return {
         "kills": sum(this.killed.values()), "by command": dict(this.killed),
         "in step": dict(this.in_step.most_common()), "seed": seed,
