@@ -111,8 +111,10 @@ def _push(client: Client, host: str, name: str, *, changed: bool = False) -> str
         number = int(name.rpartition("-")[2])
         labels = {"io.openshift.release.operator": "true"}
         operand = f"operand-{number % (COMPONENTS - OPERATORS - 1):02}"
-        files = {f"manifests/0000_50_{name}_{index:02}.yaml": _manifest(name, index, operand, changed)
-                 for index in range(FILES)}  # fmt: skip
+        files = {
+            f"manifests/0000_50_{name}_{index:02}.yaml": _manifest(name, index, operand, changed)
+            for index in range(FILES)
+        }
         files["manifests/image-references"] = json.dumps({
             "kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
             "spec": {"tags": [
