@@ -19,6 +19,8 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def write(folder: Path, outcomes: Sequence[Outcome], version: str, tapfile: str = "") -> None:
     """All of them, each whole or not there."""
+    for outcome in outcomes:
+        outcome.folders = _folders(folder, outcome)
     reports = folder / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     fs.atomic_write(reports / "report.json", json.dumps(report(outcomes, version), indent=1) + "\n")
@@ -26,6 +28,13 @@ def write(folder: Path, outcomes: Sequence[Outcome], version: str, tapfile: str 
     fs.atomic_write(folder / "test.tap", tap(outcomes))
     if tapfile:
         fs.atomic_write(Path(tapfile), tap(outcomes))
+
+
+def _folders(folder: Path, outcome: Outcome) -> list[Path]:
+    """The machines' folders; one that never came up is found by the test's own name."""
+    own = folder / outcome.name
+    found = [path for path in sorted(own.iterdir()) if path.is_dir()] if own.is_dir() else []
+    return list(dict.fromkeys([*outcome.folders, *found]))
 
 
 def report(outcomes: Sequence[Outcome], version: str) -> dict[str, object]:

@@ -132,18 +132,12 @@ def _test(folder: Path, outcome: Outcome, past: Sequence[Past]) -> str:
     ]
     if outcome.output:
         parts.append(f"<h2>What it said</h2><pre>{_text(chr(10).join(outcome.output))}</pre>")
-    parts += [_machine(folder, place) for place in _folders(folder, outcome)]
+    failed = outcome.result == "FAIL"
+    parts += [_machine(folder, place, failed=failed) for place in outcome.folders]
     return "".join(parts)
 
 
-def _folders(folder: Path, outcome: Outcome) -> list[Path]:
-    """The machines' folders; one that never came up is found by the test's own name."""
-    own = folder / outcome.name
-    found = [path for path in sorted(own.iterdir()) if path.is_dir()] if own.is_dir() else []
-    return list(dict.fromkeys([*outcome.folders, *found]))
-
-
-def _machine(folder: Path, place: Path) -> str:
+def _machine(folder: Path, place: Path, *, failed: bool) -> str:
     if not place.is_dir():
         return ""
     parts = [f"<h2>Machine {escape(place.name)}</h2>", _phases(place / TIMELINE)]
@@ -158,8 +152,10 @@ def _machine(folder: Path, place: Path) -> str:
         cut = "the last of it: " if len(text) > _SHOWN else ""
         lines = "\n".join(map(plain, text[-_SHOWN:].split("\n")))
         link = _link(folder, path)
+        # What is looked at first is open: the test's own words, else the console.
+        shown = " open" if name in own or (failed and not own and name == _LOGS[0]) else ""
         parts.append(
-            f"<details><summary>{escape(name)} ({cut}{len(text) // 1024} KiB)</summary>"
+            f"<details{shown}><summary>{escape(name)} ({cut}{len(text) // 1024} KiB)</summary>"
             f"{link}<pre>{_text(lines)}</pre></details>"
         )
     return "".join(parts)

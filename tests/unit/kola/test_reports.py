@@ -116,6 +116,14 @@ class Page(HTMLParser):
         self.words += data
 
 
+def test_a_machine_that_never_came_up_is_found(tmp_path: Path) -> None:
+    place = tmp_path / "it.bad/0123"
+    place.mkdir(parents=True)
+    (place / "console.txt").write_text("last words\n")
+    formats.write(tmp_path, [outcome("it.bad", "FAIL", output=["no boot"])], "")
+    assert "last words" in (tmp_path / "reports/junit.xml").read_text()
+
+
 def test_the_pages_stand_alone(outcomes: list[Outcome], tmp_path: Path) -> None:
     past = [Past("b0", 1, {"it.bad": ("PASS", 3.0)}), Past('b"1', 2, {"it.bad": ("FAIL", 4.0)})]
     htmlpage.write(tmp_path, outcomes, "b1", past)
