@@ -99,10 +99,14 @@ def package(name="bash", version="5", text="x"):
     )  # fmt: skip
 
 
-def table(workdir, *packages):
-    """The inputs as a build has them."""
+def forget():
+    """As a process that has just begun: nothing is remembered of tools and code."""
     for function in (image_inputs._modules, compose_inputs.tool_versions, codeid.modules_behind):
         function.cache_clear()
+
+
+def table(workdir, *packages):
+    """The inputs as a build has them."""
     found = definition.load(workdir, "x86_64")
     work = workdir.tmp / "work"
     shutil.rmtree(work, ignore_errors=True)
@@ -181,7 +185,9 @@ def test_packages_count(workdir, packages, text):
     ],
 )
 def test_tools_count_where_they_are_used(workdir, monkeypatch, module, name, value, areas):
+    forget()
     before = table(workdir)
+    forget()
     monkeypatch.setattr(module, name, value)
     assert {change.area for change in changes.compare(before, table(workdir))} == areas
 
@@ -215,7 +221,9 @@ def test_programs_count_by_file_and_version(workdir, tmp_path, monkeypatch):
     ],
 )
 def test_our_own_code_counts_where_it_is_used(workdir, monkeypatch, tmp_path, name, areas):
+    forget()
     before = table(workdir)
+    forget()
     copy = tmp_path / "copy/cosa"
     shutil.copytree(codeid._ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / name).open("a") as file:
