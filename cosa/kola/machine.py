@@ -21,7 +21,7 @@ from typing import Self
 
 from cosa.core import clock, events, fs, run
 from cosa.core.errors import CosaError, ExitClass
-from cosa.kola import guestconfig, hardware, soundness, trouble
+from cosa.kola import guestconfig, hardware, hostmemory, soundness, trouble
 from cosa.kola.console import Console, KernelLog
 from cosa.kola.hardware import Places
 from cosa.kola.host import Host, not_run
@@ -58,9 +58,10 @@ class Machine:
         self.uuid = str(uuid.uuid4())
         self.folder = folder / self.uuid
         self.folder.mkdir(parents=True)
-        self.started = clock.monotonic()
         self.boot_seconds = 0.0
         self._stack = ExitStack()
+        self._stack.enter_context(hostmemory.reserved(spec.memory))
+        self.started = clock.monotonic()
         # Short paths for sockets; the disks need not be where the results go.
         short = tempfile.mkdtemp(prefix="cosa-vm.", dir="/tmp")
         self._stack.callback(shutil.rmtree, short, ignore_errors=True)
