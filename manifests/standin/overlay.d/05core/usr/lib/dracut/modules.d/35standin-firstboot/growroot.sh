@@ -4,10 +4,11 @@
 set -euo pipefail
 
 device=$(realpath "$(findmnt -nvro SOURCE /sysroot)")
-name=$(basename "$device")
+name=${device##*/}
 if [ -e "/sys/class/block/$name/partition" ]; then
     number=$(cat "/sys/class/block/$name/partition")
-    disk=/dev/$(basename "$(realpath "/sys/class/block/$name/..")")
+    disk=$(realpath "/sys/class/block/$name/..")
+    disk=/dev/${disk##*/}
     exec 9< "$disk"
     flock 9
     # The partition is in use: write the table, then tell the kernel of the one change.

@@ -16,9 +16,9 @@ if [ "${#boots[@]}" -gt 1 ]; then
     exit 1
 fi
 
-boot=$(realpath /dev/disk/by-label/boot)
-root=$(realpath /dev/disk/by-label/root)
-disk=/dev/$(basename "$(realpath "/sys/class/block/$(basename "$root")/..")")
+{ read -r boot; read -r root; } < <(realpath /dev/disk/by-label/boot /dev/disk/by-label/root)
+disk=$(realpath "/sys/class/block/${root##*/}/..")
+disk=/dev/${disk##*/}
 
 # udev leaves a disk alone while somebody holds this lock.
 exec 9< "$disk"
