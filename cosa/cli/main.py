@@ -60,6 +60,7 @@ COMMANDS = {
     "payload-graph": "payload_ship",
     "payload-sign": "payload_ship",
     "payload-verify": "payload_ship",
+    "graph-show": "streams",
     "tag": "tags",
     "diff": "diff",
     "explain": "explain",

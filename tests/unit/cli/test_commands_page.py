@@ -1,4 +1,4 @@
-"""docs/commands.md (releases: payload.md) says of each command and option what the command line does with it."""
+"""docs/commands.md (releases: payload.md, streams: streams.md) says of each command and option what the command line does with it."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from cosa.cli import elsewhere
-from cosa.cli.command import FAMILIES
+from cosa.cli.command import FAMILIES, spelled
 from cosa.cli.main import COMMANDS, load
 from cosa.cli.parse import arguments_of, flag
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "commands.md").read_text()
-PAGES = PAGE + (DOCS / "payload.md").read_text()
+PAGES = "\n".join((DOCS / name).read_text() for name in ("commands.md", "payload.md", "streams.md"))
+NAMES = {spelled(name): name for name in COMMANDS}
 TAKEN = {"same", "better", "ours", "accepted"}
 ELSEWHERE = {"kola"}  # its options are told on a page of their own
 
@@ -25,7 +26,7 @@ def described():
         if not name:
             continue
         rows = re.findall(r"^\| (`-[^|]*`) \| (\w+) \|", section, re.MULTILINE)
-        found[name[1].replace("payload ", "payload-")] = {
+        found[NAMES.get(name[1], name[1])] = {
             option: word for options, word in rows for option in re.findall(r"`([^`]+)`", options)
         }
     return found
