@@ -29,6 +29,7 @@ from cosa.model.package import Package
 from cosa.pipeline import metamerge, pkgdiff, prune, publish
 from cosa.pipeline.workdir import Workdir, basearch
 from cosa.tools import ostree
+from cosa.tools.registry_http import is_loopback
 
 _BOOTC, _VERSION, _NAME = (
     "containers.bootc",
@@ -294,7 +295,7 @@ def _must_be_new(workdir: Workdir, labels: _Labels, arch: str) -> None:
 
 
 def _skopeo(words: Sequence[str], what: str) -> bytes:
-    result = run.run(["skopeo", *words], check=False)
+    result = run.run(["skopeo", *_without_tls(words)], check=False)
     if result.status != 0:
         raise CosaError(
             "import/fetch", what, why=result.err.strip()[-2000:],
@@ -302,6 +303,15 @@ def _skopeo(words: Sequence[str], what: str) -> bytes:
             exit_class=ExitClass.NETWORK,
         )  # fmt: skip
     return result.raw
+
+
+def _without_tls(words: Sequence[str]) -> list[str]:
+    """The words, allowing plain HTTP to a registry on this machine, as everywhere in cosa."""
+    found = [word for word in words if word.startswith("docker://")]
+    if not found or not is_loopback(found[0].removeprefix("docker://").partition("/")[0]):
+        return list(words)
+    flags = {"inspect": "--tls-verify=false", "copy": "--src-tls-verify=false"}
+    return [each for word in words for each in ((word, flags[word]) if word in flags else (word,))]
 
 
 def _look_first(workdir: Workdir, source: str, arch: str) -> None:

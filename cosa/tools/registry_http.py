@@ -227,7 +227,7 @@ class Connections:
             if host.idle:
                 return host.idle.pop(), False
         if scheme == "https":
-            lax = self.insecure or _is_loopback(netloc)
+            lax = self.insecure or is_loopback(netloc)
             return http.client.HTTPSConnection(
                 netloc, timeout=SECONDS, context=self._context(lax=lax)
             ), True
@@ -260,7 +260,7 @@ class Connections:
         with host.lock:
             if not host.scheme:
                 host.scheme = "https"
-                if (self.insecure or _is_loopback(name)) and not self._speaks_tls(_api(name)):
+                if (self.insecure or is_loopback(name)) and not self._speaks_tls(_api(name)):
                     host.scheme = "http"
             return host.scheme
 
@@ -341,7 +341,8 @@ def _api(host: str) -> str:
     return _DOCKER_API if host == DEFAULT_HOST else host
 
 
-def _is_loopback(netloc: str) -> bool:
+def is_loopback(netloc: str) -> bool:
+    """Whether a registry is on this machine: it is then reached without TLS, too."""
     name = urlsplit(f"//{netloc}").hostname or ""
     if name == "localhost":
         return True
