@@ -16,7 +16,6 @@ BUCKET = "non-exclusive-test-bucket-0"
 EXPECTED = {
     "ext.external.environment": ("PASS", ""),
     "ext.external.reboot": ("PASS", ""),
-    "ext.external.softreboot": ("PASS", ""),
     "ext.external.config": ("PASS", ""),
     "ext.external.ignition": ("PASS", ""),
     f"{BUCKET}/ext.external.shared.one": ("PASS", ""),
@@ -42,8 +41,10 @@ def workdir():
 def test_folder(workdir, tmp_path):
     out = tmp_path / "out"
     argv = [sys.executable, "-m", "cosa.cli.main", "--workdir", str(workdir), "kola", "run"]
-    # Running out of time costs minutes where there is no KVM.
-    words = ["-j1", "-E", str(FOLDER), "--output", str(out), "ext.external.*", "!*times-out"]
+    # Running out of time costs minutes where there is no KVM. A soft reboot is for systems that
+    # prepare one (/run/nextroot); on the stand-in /var is gone after it, and the login with it.
+    leave = ["!*times-out", "!*softreboot"]
+    words = ["-j1", "-E", str(FOLDER), "--output", str(out), "ext.external.*", *leave]
     done = subprocess.run([*argv, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 8, done.stdout + done.stderr
     tests = json.loads((out / "reports/report.json").read_text())["tests"]
