@@ -28,7 +28,7 @@ from cosa.compose.digests import Digests
 from cosa.compose.kernel import Kernel
 from cosa.compose.pkgindex import PackageIndex
 from cosa.compose.tree import Tree
-from cosa.core import fs
+from cosa.core import events, fs
 from cosa.core.errors import CosaError, ExitClass
 from cosa.core.store import Json, Store, step_id
 from cosa.tools import sandbox
@@ -120,7 +120,11 @@ class Cache:
 
     def keep(self, view: View, key: Mapping[str, Json], image: Path) -> Path:
         """Store an image made of what `view` shows; the stored file."""
-        paths = sorted(path for path in contents(image) if view.tree.exists(path))
+        packed = list(contents(image))
+        lost = next((path for path in packed if path.startswith("tmp/dracut.")), None)
+        if lost:
+            events.warn(f"a dracut module puts a file under a random name: /{lost}")
+        paths = sorted(path for path in packed if view.tree.exists(path))
         inputs = _second_key(view, key, paths)
         with self._store.produce("initramfs", inputs) as out:
             os.link(image, out / "initramfs.img")

@@ -19,7 +19,7 @@ install() {
     rm -f "$initdir"/usr/lib/dracut/hooks/cmdline/*.sh
     rm -f "$initdir"/usr/lib/dracut/hooks/pre-udev/*ifname-genrules.sh
     rm -f "$initdir"/usr/lib/dracut/hooks/pre-pivot/*overlay-mount.sh
-    mkdir -p "$units"/{dracut-initqueue,systemd-network-generator,systemd-udev-trigger}.service.d
+    mkdir -p "$units"/{dracut-initqueue,systemd-network-generator}.service.d
     # Devices are waited for by units.
     printf '%s\n' '[Unit]' 'ConditionPathExists=' 'ConditionKernelCommandLine=rd.break=initqueue' \
         > "$units/dracut-initqueue.service.d/10-standin.conf"
@@ -28,8 +28,6 @@ install() {
           echo "ConditionKernelCommandLine=|$name"
       done
     } > "$units/systemd-network-generator.service.d/10-standin.conf"
-    inst_simple /usr/lib/systemd/system/systemd-udev-trigger.service.d/10-standin.conf \
-        "$units/systemd-udev-trigger.service.d/10-standin.conf"
     for name in 60-autosuspend 60-drm 60-evdev 60-fido-id 60-input-id 60-persistent-alsa \
         60-persistent-input 60-persistent-storage-tape 60-persistent-v4l 60-sensor 70-joystick \
         70-memory 70-mouse 70-touchpad 70-uaccess 71-seat 73-seat-late 75-probe_mtd \
