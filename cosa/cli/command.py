@@ -64,7 +64,7 @@ class Command(Task):  # type: ignore[type-arg]  # generic only since invoke 3
 
 
 # Commands of two words: `payload new` is declared as payload_new and listed as payload-new.
-FAMILIES = ("payload", "graph")
+FAMILIES = ("payload", "graph", "rollout")
 
 
 def spelled(name: str) -> str:

@@ -74,9 +74,10 @@ class ReleaseIndex(_Open):
     stream: str = ""
     releases: tuple[Release, ...]
 
-    def position(self, version: str) -> int:
-        """Where a version stands in the index; -1 when it is not there."""
-        return next((n for n, one in enumerate(self.releases) if one.version == version), -1)
+    def positions(self) -> dict[str, int]:
+        """Where each version stands in the index; one listed twice, where it stands first."""
+        last = len(self.releases) - 1
+        return {one.version: last - n for n, one in enumerate(reversed(self.releases))}
 
     def scopes(self) -> list[tuple[str, bool]]:
         """All (architecture, is OCI) pairs of the stream."""
@@ -118,19 +119,18 @@ class Updates(_Open):
     stream: str = ""
     releases: tuple[Update, ...]
 
-    def of(self, version: str) -> Marks:
-        """All that is said of a version; a later entry wins, key by key."""
-        rollout: dict[str, object] = {}
-        found: dict[str, object] = {}
+    def marks(self) -> dict[str, Marks]:
+        """All that is said of each version; a later entry wins, key by key."""
+        found: dict[str, dict[str, object]] = {}
+        rollouts: dict[str, dict[str, object]] = {}
         for entry in self.releases:
-            if entry.version != version:
-                continue
-            said = entry.metadata
-            found |= {k: v for k in ("barrier", "deadend") if (v := getattr(said, k)) is not None}
+            said, mine = entry.metadata, found.setdefault(entry.version, {})
+            mine |= {k: v for k in ("barrier", "deadend") if (v := getattr(said, k)) is not None}
             if said.rollout:
+                rollout = rollouts.setdefault(entry.version, {})
                 rollout |= said.rollout.model_dump(exclude_none=True)
-                found["rollout"] = Rollout.model_validate(rollout)
-        return Marks.model_validate(found)
+                mine["rollout"] = Rollout.model_validate(rollout)
+        return {version: Marks.model_validate(mine) for version, mine in found.items()}
 
 
 def read(releases: Path, updates: Path, stream: str = "") -> tuple[ReleaseIndex, Updates, Document]:

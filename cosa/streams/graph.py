@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from cosa.core.errors import CosaError
 from cosa.streams.documents import Marks, ReleaseIndex, Rollout, Updates
 
+MAX_EDGES = 1_000_000
 PREFIX = "org.fedoraproject.coreos."
 
 
@@ -84,8 +86,8 @@ class Graph:
 
 
 def build(index: ReleaseIndex, updates: Updates, scope: Scope) -> Graph:
-    """The graph before throttling: what the graph builder serves."""
-    marks: dict[str, Marks] = {one.version: updates.of(one.version) for one in updates.releases}
+    """The graph before throttling: what the graph builder serves. Raises `streams/too-big`."""
+    marks = updates.marks()
     nodes = tuple(
         Node(one.version, payload, age, marks.get(one.version, Marks()), oci=scope.oci)
         for age, one in enumerate(index.releases)
@@ -104,6 +106,9 @@ def _edges(nodes: tuple[Node, ...]) -> list[tuple[int, int]]:
         before = bisect_left(barriers, target)
         first = barriers[before - 1] if before else 0
         edges += [(start, target) for start in range(first, target)]
+        if len(edges) > MAX_EDGES:
+            what = f"the graph would have more than {MAX_EDGES:,} updates"
+            raise CosaError("streams/too-big", what, fix="note which rollouts have ended")
     first = 0
     for target in barriers:
         if not nodes[target].marks.rollout:

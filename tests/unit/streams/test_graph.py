@@ -237,3 +237,20 @@ def test_what_nobody_can_have_meant_is_doubted():
     updates = document.validate(Updates, doc, "streams")
     codes = [one.code for one in documents.doubts(index, updates, doc)]
     assert codes == ["streams/trap", "streams/share", "streams/unknown-version"]
+
+
+def test_huge_documents_cost_a_bounded_amount():
+    """Many entries take no time; a graph without bound is refused."""
+    many = tuple(f"44.2026{n:04}.3.{n}" for n in range(20_000))
+    index = ReleaseIndex.model_validate({
+        "releases": [
+            {"version": one, "commits": [{"architecture": "x86_64", "checksum": one}]}
+            for one in many
+        ],
+    })  # fmt: skip
+    barriers = {"releases": [{"version": one, "metadata": BARRIER} for one in many]}
+    assert len(build(index, Updates.model_validate(barriers), Scope("x86_64")).edges) == 19_999
+    rollouts = {"releases": [{"version": one, "metadata": FULL} for one in many]}
+    with pytest.raises(CosaError) as err:
+        build(index, Updates.model_validate(rollouts), Scope("x86_64"))
+    assert err.value.code == "streams/too-big"
