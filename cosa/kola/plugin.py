@@ -135,7 +135,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     capture = item.config.pluginmanager.getplugin("capturemanager")
 
     def tell(event: events.Event) -> None:
-        text = {"note": event.text, "end": f"{event.text or event.name} after {event.seconds:.0f} s"}
+        text = {
+            "note": event.text,
+            "end": f"{event.text or event.name} after {event.seconds:.0f} s",
+        }
         if event.kind not in text:
             return
         with capture.global_and_fixture_disabled():
