@@ -13,13 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cosa.core.errors import CosaError, Problem, Problems
 from cosa.model import document
 from cosa.model.document import Document
 
 _INT64 = 2**63
+
+
+def _one_line(text: str) -> str:
+    # It ends up on terminals and in pictures.
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
+        raise ValueError("control characters may not stand here")
+    return text
+
+
+type _Line = Annotated[str, AfterValidator(_one_line)]
 type _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -45,7 +55,7 @@ class OciImage(_Open):
 class Release(_Open):
     """One entry of the index."""
 
-    version: str = Field(min_length=1)
+    version: _Line = Field(min_length=1)
     metadata: str = ""
     commits: tuple[Commit, ...] | None = None
     oci_images: tuple[OciImage, ...] | None = Field(None, alias="oci-images")
@@ -87,7 +97,7 @@ class ReleaseIndex(_Open):
 class Reason(_Open):
     """Why there is a barrier or a dead end; may be empty."""
 
-    reason: str
+    reason: _Line
 
 
 class Rollout(_Open):
@@ -109,7 +119,7 @@ class Marks(_Open):
 class Update(_Open):
     """One entry of the updates JSON."""
 
-    version: str = Field(min_length=1)
+    version: _Line = Field(min_length=1)
     metadata: Marks
 
 
