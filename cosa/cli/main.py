@@ -64,6 +64,7 @@ COMMANDS = {
     "rollout-start": "rollout",
     "rollout-status": "rollout",
     "rollout-halt": "rollout",
+    "rollout-resume": "rollout",
     "rollout-finish": "rollout",
     "rollout-barrier": "rollout",
     "rollout-dead-end": "rollout",

@@ -1,4 +1,4 @@
-"""`rollout start|status|halt|finish|barrier|dead-end`: who is sent where, and when."""
+"""`rollout start|status|halt|resume|finish|barrier|dead-end`: who is sent where, and when."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cosa.cli.command import Context, command
 from cosa.cli.parse import usage_error
 from cosa.cli.streams import needed
 
 if TYPE_CHECKING:
+    from cosa.streams.documents import Updates
     from cosa.streams.edit import Draft
 
 _META = {"releases": "FILE", "audit": "FILE", "reason": "URL"}
@@ -59,15 +60,32 @@ def _change(  # the options all changes have, and the change itself
         print(f"{verb} {version}:")
         marks = after.marks().get(version)
         rollout = marks.rollout if marks else None
-        if rollout and verb in ("start", "barrier"):
+        if rollout and verb in ("start", "resume", "barrier"):
             print("\n".join(simulate.curve(rollout, draft.now)))
         print("\n".join(simulate.report(found, version, dead_end=verb == "dead-end")))
         if dry_run:
             print("nothing is written")
             return
-        told = {"verb": verb, "version": version, **({"reason": reason} if reason else {})}
+        told: dict[str, Any] = {
+            "verb": verb,
+            "version": version,
+            **({"reason": reason} if reason else {}),
+        }
+        if verb == "halt":
+            told |= _came_to(said, version, draft.now)
         publish.write(path, was, draft.value, record, told)
         print(f"written: {updates}, noted in {log}")
+
+
+def _came_to(said: Updates, version: str, now: int) -> dict[str, Any]:
+    """How far a rollout is, for the log: what `resume` goes on from."""
+    from cosa.streams.graph import open_share
+
+    rollout = said.marks()[version].rollout
+    assert rollout is not None  # else there was nothing to halt
+    # One that has not begun would go on with what it was to begin with.
+    share = open_share(rollout, max(now, rollout.start_epoch or 0))
+    return {"share": float(share), "rollout": rollout.model_dump(mode="json")}
 
 
 def _reason(verb: str, reason: str) -> None:
@@ -141,6 +159,38 @@ def rollout_halt(
         "halt", lambda draft: edit.halt(draft, version, with_barrier=with_barrier),
         updates=updates, version=version, releases=releases, audit=audit, dry_run=dry_run,
         allow_downgrade=True,  # nobody moves who did not before
+    )  # fmt: skip
+
+
+@command(
+    group="Streams",
+    positional=["updates", "version"],
+    metavar=_META | {"start": "TIME", "hours": "N"},
+    help=_help(
+        start="when it goes on: 2026-11-24T14:00Z, or seconds since 1970",
+        hours="until it is open to all; default: as fast as before",
+    ),
+)
+def rollout_resume(
+    _c: Context,
+    updates: str,
+    version: str,
+    *,
+    start: str = "",
+    releases: str = "",
+    hours: int = 0,
+    audit: str = "",
+    dry_run: bool = False,
+) -> None:
+    """Go on with a rollout that was halted, from the share it had come to."""
+    from cosa.streams import edit, moment, publish
+
+    needed("rollout resume", start=start, releases=releases)
+    log = Path(audit) if audit else publish.audit_path(Path(updates).resolve())
+    plan = edit.resumed(*publish.halted(log, version), moment.parse(start, "--start"), hours)
+    _change(
+        "resume", lambda draft: edit.start(draft, version, plan), updates=updates, version=version,
+        releases=releases, audit=audit, dry_run=dry_run,
     )  # fmt: skip
 
 

@@ -122,6 +122,16 @@ def start(draft: Draft, version: str, plan: Plan) -> None:
     }
 
 
+def resumed(rollout: Rollout, share: float, begin: int, hours: int) -> Plan:
+    """A plan that goes on from a share; without hours, as fast as the rollout went before."""
+    if hours:
+        return Plan(begin, 60 * hours, share)
+    opened = rollout.start_percentage or 0.0
+    whole = rollout.duration_minutes or 2 * DAY
+    left = whole * (1 - share) / (1 - opened) if opened < 1 else whole
+    return Plan(begin, max(round(left), 1), share, short=True)
+
+
 def _check_stream(draft: Draft, version: str) -> None:
     stream = draft.before.stream or draft.index.stream
     parts = version.split(".")

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cosa.core import clock, fs
 from cosa.core.errors import CosaError, ExitClass
+from cosa.streams.documents import Rollout
 
 
 def audit_path(updates: Path) -> Path:
@@ -53,9 +56,35 @@ def write(path: Path, was: bytes, value: dict[str, Any], log: int, said: dict[st
                         fix="look at it, and say it again")  # fmt: skip
     line = {"time": clock.iso(clock.now()), "by": _user(), **said,
             "before": _digest(was), "after": _digest(made)}  # fmt: skip
-    os.write(log, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+    size = os.fstat(log).st_size
+    torn = "\n" if size and os.pread(log, 1, size - 1) != b"\n" else ""
+    os.write(log, f"{torn}{json.dumps(line, ensure_ascii=False)}\n".encode())
     os.fsync(log)
     fs.atomic_write(path, made, path.stat().st_mode & 0o777)
+
+
+def halted(audit: Path, version: str) -> tuple[Rollout, float]:
+    """The rollout of a release that was halted last, and the share it had come to.
+
+    Raises `rollout/not-halted` when the log does not end so for it.
+    """
+    last: dict[str, Any] = {}
+    for line in audit.read_text().splitlines() if audit.exists() else ():
+        try:
+            said = json.loads(line)
+        except ValueError:  # cut short when the disk was full
+            continue
+        if isinstance(said, dict) and said.get("version") == version:
+            last = said
+    share = last.get("share")
+    try:
+        rollout = Rollout.model_validate(last.get("rollout"))
+    except ValidationError:
+        share = None
+    if last.get("verb") != "halt" or not isinstance(share, float):
+        raise CosaError("rollout/not-halted", f"{audit} tells of no halt of {version}",
+                        fix="cosa rollout start begins a rollout")  # fmt: skip
+    return rollout, share
 
 
 def _digest(data: bytes) -> str:

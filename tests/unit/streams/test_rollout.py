@@ -215,6 +215,29 @@ def test_the_simulation_tells_what_the_graph_does(run):
         assert seen == [True, float(share) == 100]
 
 
+def test_a_halted_rollout_goes_on_from_where_it_was(run, tmp_path, capsys):
+    marks = BASE | {4: {"rollout": rolling(start=NOW - 12 * 3600)}}  # 25 % of two days
+    assert run(marks, "halt", 4)[0] == 0
+    halted = run.updates.read_bytes()
+    words = [str(run.updates), VERSIONS[4], "--releases", str(tmp_path / "releases.json"), *SOON]
+    assert main(["rollout", "resume", *words]) == 0
+    assert "2.083 % per hour" in capsys.readouterr().out
+    (*_, last) = json.loads(run.updates.read_text())["releases"]
+    assert last["metadata"] == {"rollout": rolling(NOW + 3600, 0.25, 2160)}
+    # Once resumed, it is no longer halted; a line cut short in the log is no matter.
+    with publish.audit_path(run.updates).open("a") as log:
+        log.write('{"verb": "ha')
+    assert main(["rollout", "resume", *words]) == 3
+    assert "rollout/not-halted" in capsys.readouterr().err
+    assert run.updates.read_bytes() != halted
+    assert main(["rollout", "halt", *words[:4]]) == 0
+    assert main(["rollout", "resume", *words]) == 0
+    (*_, last) = json.loads(run.updates.read_text())["releases"]
+    assert (
+        last["metadata"]["rollout"]["start_percentage"] == 0.25
+    )  # not 0, though it had not begun again
+
+
 def test_two_writers_and_a_document_changed_meanwhile(run, tmp_path):
     with publish.exclusive(publish.audit_path(run.updates)):
         status, said, _ = run(BASE, "start", 4, *SOON)
