@@ -15,8 +15,9 @@ from cosa.core import fs
 
 
 def real_folder(name: str) -> Path:
-    """A new folder beside the caches: pytest's own may lie on an overlay."""
-    above = Path(os.environ.get("COSA_CACHE") or Path.home() / ".cache/cosa").parent / "cosa-tests"
+    """A new folder where bin/test works: pytest's own may lie on an overlay."""
+    named = os.environ.get("COSA_TEST_WORKDIR") or os.environ.get("COSA_CACHE")
+    above = Path(named or Path.home() / ".cache/cosa") / "tmp/tests"
     above.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{name}.", dir=above))
 

@@ -91,7 +91,8 @@ def test_a_guest_goes_on_where_it_was_saved(image: Path, tmp_path: Path) -> None
     finally:
         again.quit()
     after = "A" if said == "Z" else chr(ord(said) + 1)
-    assert second.console.read_text()[0] == after
+    # A letter that was under way when the machine stopped comes once more.
+    assert second.console.read_text()[0] in (said, after)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "absent"])
