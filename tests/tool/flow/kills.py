@@ -157,7 +157,8 @@ class Trial:
         select.select([process.stderr], [], [], 0.9 * self.start)
         time.sleep(max(0.05, self.durations[kind] - self.start) * at)
         process.send_signal(signal.SIGKILL)
-        said = process.stderr.read().decode("utf-8", "replace")
+        with process.stderr:
+            said = process.stderr.read().decode("utf-8", "replace")
         if process.wait() == -signal.SIGKILL:
             self.killed[kind] += 1
             self.in_step[last_step(said) if said else kind] += 1
