@@ -1,4 +1,4 @@
-"""Ignition's range: configs and files over HTTP, disks, kernel arguments, and how it fails."""
+"""Ignition's range: configs and files over HTTP, disks, and how it fails."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def digest(data: bytes) -> dict[str, str]:
 
 @pytest.mark.kola(disks=("2G:serial=range",), network=True, cold=True)
 def test_all(boot: Callable[..., Machine], site: Site) -> None:
-    """Configs merged over HTTP, files fetched, appended and large, disks, kernel arguments."""
+    """Configs merged over HTTP, files fetched, appended and large, and disks."""
     inner = config(storage={"files": [file("/etc/range/inner", "inner\n"),
                                       file("/etc/range/both", "inner\n")]})  # fmt: skip
     packed = gzip.compress(json.dumps(
@@ -95,7 +95,6 @@ def test_all(boot: Callable[..., Machine], site: Site) -> None:
     device = "/dev/disk/by-id/virtio-range"
     whole = config(
         ignition={"config": {"merge": [merged]}},
-        kernelArguments={"shouldExist": ["kola.range=yes"]},
         storage={
             "files": [
                 fetched, appended,
@@ -128,7 +127,6 @@ def test_all(boot: Callable[..., Machine], site: Site) -> None:
     sums = guest.out("sudo sha512sum /var/lib/range/big /var/lib/range/inline").split("\n")
     assert {line.split()[0] for line in sums} == {hashlib.sha512(BIG).hexdigest()}
     assert guest.out("stat -c %h /etc/range/hard") == "2"
-    assert "kola.range=yes" in guest.out("cat /proc/cmdline").split()
     shown = guest.out(f"lsblk -nro PARTN,PARTLABEL,SIZE,FSTYPE {device} | grep range")
     assert shown.splitlines() == ["1 range-data 512M ext4", "3 range-rest 1.5G swap"]
     guid = guest.out("sudo blkid -p -o value -s PART_ENTRY_UUID /dev/disk/by-partlabel/range-data")
