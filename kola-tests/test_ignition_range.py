@@ -122,7 +122,8 @@ def test_all(boot: Callable[..., Machine], site: Site) -> None:
         }]},
     )  # fmt: skip
     guest = boot(ignition=json.dumps(whole))
-    assert guest.out("cat /etc/range/inner /etc/range/both") == "inner\nouter"
+    # What is merged in wins over what it is merged into.
+    assert guest.out("cat /etc/range/inner /etc/range/both") == "inner\ninner"
     assert guest.out("cat /etc/range/appended") == "one\ntwo\nthree"
     sums = guest.out("sudo sha512sum /var/lib/range/big /var/lib/range/inline").split("\n")
     assert {line.split()[0] for line in sums} == {hashlib.sha512(BIG).hexdigest()}
