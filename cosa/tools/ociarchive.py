@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -62,7 +63,8 @@ class OciArchive:
         file = self._file
         start = file.tell()
         file.write(b"\0" * tarwrite.BLOCK)
-        with events.step(f"layer: {title}") as step, GzipWriter(file) as gz:
+        short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", title)
+        with events.step(f"layer: {short}") as step, GzipWriter(file) as gz:
             fill(gz)
         step.size = gz.size
         file.write(b"\0" * tarwrite.padding(gz.size))
