@@ -44,7 +44,7 @@ def test_folder(workdir, tmp_path):
     # Running out of time costs minutes where there is no KVM. A soft reboot is for systems that
     # prepare one (/run/nextroot); on the stand-in /var is gone after it, and the login with it.
     leave = ["!*times-out", "!*softreboot"]
-    words = ["-j1", "-E", str(FOLDER), "--output", str(out), "ext.external.*", *leave]
+    words = ["-E", str(FOLDER), "--output", str(out), "ext.external.*", *leave]
     done = subprocess.run([*argv, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 8, done.stdout + done.stderr
     tests = json.loads((out / "reports/report.json").read_text())["tests"]
