@@ -15,7 +15,6 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\Z")
-DEFAULT_HOST = "docker.io"
 
 
 @dataclass(frozen=True, order=True)
@@ -55,13 +54,12 @@ def is_digest(text: str) -> bool:
 def parse_ref(text: str) -> ImageRef:
     """Read an image's name. Raises `image/bad-reference`."""
     rest, _, digest = text.partition("@")
-    head, slash, tail = rest.partition("/")
-    if slash and ("." in head or ":" in head or head == "localhost"):
-        host, path = head, tail
-    else:
-        host, path = DEFAULT_HOST, rest if slash else f"library/{rest}"
+    host, slash, path = rest.partition("/")
+    named = bool(slash) and ("." in host or ":" in host or host == "localhost")
     repository, _, tag = path.partition(":")
     wrong = (
+        # Which registry a short name means differs from machine to machine.
+        ("it does not name its registry", not named),
         ("its registry's name is not one", not _HOST.match(host)),
         ("its repository may hold lower case letters, digits and . _ - / only",
          not _REPOSITORY.match(repository) or len(repository) > 255),

@@ -17,14 +17,13 @@ from typing import Self
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from cosa.core.errors import CosaError, ExitClass
-from cosa.model.imageref import DEFAULT_HOST, ImageRef
+from cosa.model.imageref import ImageRef
 from cosa.tools.registry_auth import AuthFile, challenge
 
 SECONDS = 30.0
 TRIES = 4
 _REDIRECTS = 5
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-_DOCKER_API = "registry-1.docker.io"
 _LONGEST_WAIT = 10.0
 
 
@@ -169,9 +168,9 @@ class Connections:
         ref, method, scope = call.ref, call.method, call.scope
         headers = dict(call.headers)
         host = self._host(ref.host)
-        url = urljoin(f"{self._scheme(ref.host, host)}://{_api(ref.host)}/", call.path)
+        url = urljoin(f"{self._scheme(ref.host, host)}://{ref.host}/", call.path)
         for _ in range(_REDIRECTS):
-            own = urlsplit(url).netloc == _api(ref.host)
+            own = urlsplit(url).netloc == ref.host
             # What is for the registry is for nobody else.
             headers.pop("Authorization", None)
             if own and scope in host.logins:
@@ -260,7 +259,7 @@ class Connections:
         with host.lock:
             if not host.scheme:
                 host.scheme = "https"
-                if (self.insecure or is_loopback(name)) and not self._speaks_tls(_api(name)):
+                if (self.insecure or is_loopback(name)) and not self._speaks_tls(name):
                     host.scheme = "http"
             return host.scheme
 
@@ -335,10 +334,6 @@ def _pieces(part: Part) -> Iterator[bytes]:
         while left and (data := file.read(min(left, 1 << 20))):
             left -= len(data)
             yield data
-
-
-def _api(host: str) -> str:
-    return _DOCKER_API if host == DEFAULT_HOST else host
 
 
 def is_loopback(netloc: str) -> bool:
