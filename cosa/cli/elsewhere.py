@@ -34,7 +34,7 @@ GONE: Mapping[str, tuple[str, str]] = {
     "test-coreos-installer": ("its tests are guest tests", "run `cosa kola run 'iso.*'`"),
     "upload-oscontainer": (
         "containers of the old form are no longer made",
-        "copy the ociarchive (`cosa meta --image-path ostree`) with `skopeo copy oci-archive:...`",
+        "push the build's container with `cosa push-container HOST/REPOSITORY`",
     ),
     "virt-install": (
         "there is no libvirt in the assembler",

@@ -30,6 +30,7 @@ from cosa.payload.layer import LAYER_LIMIT, File, Pieces, files_below
 from cosa.tools.registry import SCHEMA1, Client, Manifest
 
 PARALLEL = 12
+_LOOKED_AT = 32 << 20  # bytes of an earlier layer that is looked through for lost manifests
 _PRELOADED = 1 << 20  # layers up to this size are read in one answer, and checked at once
 METALAYER = "io.openshift.metalayer"
 
@@ -183,6 +184,8 @@ def _lost(client: Client, image: Image, folder: str) -> list[str]:
     """Names of manifests in layers before the last, which `oc` would silently drop."""
     names: set[str] = set()
     for layer in image.manifest.layers[:-1]:
+        if int(layer["size"]) > _LOOKED_AT:
+            continue  # a base with a whole OS in it: not worth a download for a warning
         names |= {file.name for file in read_layer(client, image, layer, folder)}
     return sorted(names)
 

@@ -6,7 +6,9 @@ name: NUL, a marker, NUL, then `X` up to a fixed length, as `oc` defines it.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import re
 import tarfile
 import tempfile
@@ -221,11 +223,13 @@ def _pack(folder: Path, tool: Tool, payload: Payload, data: bytes) -> Path:
     out = folder / f"{base}-{system}-{payload.version}.tar.gz"
     with fs.private_dir(folder, "tool") as work:
         made = work / out.name
-        with tarfile.open(made, "w:gz", compresslevel=6) as tar:
+        # No time in the header: the same program packs to the same bytes.
+        with (
+            gzip.GzipFile(made, "wb", compresslevel=6, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
             entry = tarfile.TarInfo(name)
             entry.mode, entry.size = 0o755, len(data)
-            import io
-
             tar.addfile(entry, io.BytesIO(data))
         fs.publish(made, out)
     return out

@@ -116,8 +116,7 @@ def _images(
 def _sizes(payload: Payload, images: Mapping[str, Image]) -> list[tuple[str, ...]]:
     """Sizes, and what each image adds to those before: layers are shared."""
     seen: set[str] = set()
-    rows: list[tuple[str, ...]] = [("NAME", "AGE OF LAYERS", "SIZE", "UNIQUE")]
-    rows = [("NAME", "LAYERS", "SIZE MB", "UNIQUE MB")]
+    rows: list[tuple[str, ...]] = [("NAME", "LAYERS", "SIZE MB", "UNIQUE MB")]
     for tag in payload.stream.tags:
         if tag.name not in images:
             continue

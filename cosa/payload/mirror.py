@@ -66,8 +66,6 @@ def to_repository(client: Client, wanted: Sequence[Item], target: ImageRef) -> i
 
     def copy(item: Item) -> None:
         repository = target.repository.replace("${component}", item.name)
-        there = ImageRef(target.host, repository)
-        copy_image(client, item.source, there)
         copy_image(client, item.source, ImageRef(target.host, repository, item.tag))
 
     return _copy_all(wanted, copy)
